@@ -1,0 +1,1 @@
+"""The HTTP side: app, auth, one file per route group."""

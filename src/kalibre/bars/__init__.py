@@ -1,0 +1,1 @@
+"""History: checks and quarantine, gap healing, resampling, calendars, corporate actions."""

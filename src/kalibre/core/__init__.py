@@ -1,0 +1,1 @@
+"""The vocabulary of the house: bars, events, clock, errors, settings, catalogue, protocols."""

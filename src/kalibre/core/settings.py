@@ -1,0 +1,195 @@
+"""Settings: one `kalibre.toml` plus `KALIBRE_*` environment variables (which win); every default stands here."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from kalibre.core.errors import BarError, SettingsError
+from kalibre.core.timeframe import timeframe_ms
+
+FILE_NAME = "kalibre.toml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LogSettings(_Section):
+    """Where the event log lives."""
+
+    url: str = Field("", description="empty: SQLite file in home; or postgresql://user@host/database")
+    batch_size: int = Field(64, ge=1, le=10_000, description="events a projection commits together")
+    snapshot_every_events: int = Field(10_000, ge=1, description="events between two snapshots of a projection")
+
+
+class MarketSettings(_Section):
+    """What is watched."""
+
+    source: str = Field(
+        "binance", description="a file of sources/: binance, ccxt, files, postgres, sample, simulated, replay"
+    )
+    symbols: tuple[str, ...] = Field(("BTCUSDT",), description="symbols as the source writes them")
+    timeframe: str = Field("15m", description="base timeframe: 1m, 5m, 15m, 1h, 4h, 1d")
+    calendar: str = Field("24/7", description="24/7 for crypto, XIST for Borsa Istanbul")
+    source_options: dict[str, Any] = Field(
+        default_factory=dict, description="passed to the source, for example {path = 'bars.csv'}"
+    )
+
+    @field_validator("timeframe")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            timeframe_ms(value)
+        except BarError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+
+class FeatureSettings(_Section):
+    """What a model sees."""
+
+    higher_timeframes: tuple[str, ...] = Field(
+        ("1h", "4h"), description="closed bars of these timeframes join the base columns"
+    )
+    scale_window: int = Field(0, ge=0, description="bars of the trailing 0-1 scaling; 0 leaves columns as they are")
+
+
+class ModelSettings(_Section):
+    """How a model learns."""
+
+    label: str = Field("direction", description="a file of labels/: direction or triple_barrier")
+    horizon_bars: int = Field(4, ge=1, le=10_000, description="bars until a forecast is checked")
+    rounds: int = Field(400, ge=1, description="most boosting rounds; early stopping usually takes fewer")
+    early_stopping_rounds: int = Field(40, ge=1)
+    metric: str = Field("binary_logloss", description="early stopping looks at this metric: binary_logloss or auc")
+    learning_rate: float = Field(0.03, gt=0, le=1)
+    leaves: int = Field(15, ge=2, le=1024)
+    min_samples_leaf: int = Field(200, ge=1)
+    max_class_weight: float = Field(5.0, ge=1, description="no class weighs more than this against the other")
+    folds: int = Field(5, ge=2, le=50, description="walk-forward folds before the final window")
+    threshold_pairs: int = Field(2000, ge=1, description="(entry, exit) pairs of the sweep")
+    seed: int = Field(7, ge=0)
+
+
+class CostSettings(_Section):
+    """What trading costs, per side."""
+
+    fee_bps: float = Field(4.0, ge=0, le=1000, description="exchange fee in basis points of the traded value")
+    slippage_bps: float = Field(1.0, ge=0, le=1000, description="adverse move between decision and fill")
+
+
+class RiskSettings(_Section):
+    """How much may be at stake."""
+
+    initial_cash: float = Field(10_000.0, gt=0)
+    max_exposure: float = Field(1.0, gt=0, le=1, description="largest share of equity in one position")
+    risk_per_trade: float = Field(0.02, gt=0, le=1, description="equity lost if price moves one expected horizon move")
+    daily_loss: float = Field(
+        0.05, gt=0, le=1, description="loss within a UTC day that closes the position until the next"
+    )
+    stale_bars: int = Field(2, ge=1, description="bars without news after which nothing is decided")
+
+
+class GateSettings(_Section):
+    """What a model has to prove. Loosening a gate is recorded with every promotion."""
+
+    max_ece: float = Field(0.05, gt=0, le=1)
+    min_dsr: float = Field(0.95, ge=0, le=1)
+    min_sharpe: float = Field(1.2)
+    max_drawdown: float = Field(0.15, gt=0, le=1)
+
+
+class ApiSettings(_Section):
+    """The HTTP side."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8617, ge=0, le=65_535)
+    keys: dict[str, str] = Field(
+        default_factory=dict, description="key = comma separated scopes of read, predict, operate, kill, admin"
+    )
+    public: bool = Field(False, description="allow an address that is not loopback; needs keys of your own")
+
+
+class Settings(BaseSettings):
+    """Every setting; sections as in `kalibre.toml`, environment as `KALIBRE_MARKET__TIMEFRAME=1h`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="KALIBRE_", env_nested_delimiter="__", extra="forbid", frozen=True, toml_file=None
+    )
+
+    home: Path = Field(Path("kalibre_home"), description="folder for the log, models, reports and the KILL file")
+    lang: Literal["tr", "en"] = Field("en", description="language of pages, reports and alerts")
+    registry_url: str = Field("", description="empty: MLflow on SQLite in home; or the address of an MLflow server")
+    log: LogSettings = LogSettings()  # type: ignore[call-arg]
+    market: MarketSettings = MarketSettings()  # type: ignore[call-arg]
+    features: FeatureSettings = FeatureSettings()  # type: ignore[call-arg]
+    model: ModelSettings = ModelSettings()  # type: ignore[call-arg]
+    costs: CostSettings = CostSettings()  # type: ignore[call-arg]
+    risk: RiskSettings = RiskSettings()  # type: ignore[call-arg]
+    gates: GateSettings = GateSettings()  # type: ignore[call-arg]
+    api: ApiSettings = ApiSettings()  # type: ignore[call-arg]
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, and arguments over both."""
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=settings_cls.model_config.get("toml_file"))
+        return (init_settings, env_settings, toml)
+
+    @property
+    def log_url(self) -> str:
+        """Address of the log: the one set, or the SQLite file in `home`."""
+        return self.log.url or f"sqlite:///{self.home / 'log.sqlite'}"
+
+    @property
+    def kill_file(self) -> Path:
+        """Touching this file engages the kill switch."""
+        return self.home / "KILL"
+
+    @property
+    def models_dir(self) -> Path:
+        """Folder of stored models, one folder a version."""
+        return self.home / "models"
+
+    @property
+    def snapshots_dir(self) -> Path:
+        """Folder of projection snapshots."""
+        return self.home / "snapshots"
+
+
+def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
+    """Read `kalibre.toml` (the given one, `$KALIBRE_CONFIG`, or the one here) and the environment.
+
+    Raises
+    ------
+    SettingsError
+        If the file is not TOML, a name is unknown or a value out of range; the message quotes each.
+    """
+    chosen = path or (Path(os.environ["KALIBRE_CONFIG"]) if "KALIBRE_CONFIG" in os.environ else Path(FILE_NAME))
+    if path is not None and not path.is_file():
+        raise SettingsError(f"settings file {str(path)!r} is not there: run `kalibre init` to write one")
+    try:
+        configured = type("Settings", (Settings,), {"model_config": {**Settings.model_config, "toml_file": chosen}})
+        loaded: Settings = configured(**overrides)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(
+            f"{str(chosen)!r} is not TOML: {error}; mend that line or run `kalibre init --force`"
+        ) from error
+    except ValidationError as error:
+        lines = "; ".join(
+            f"{'.'.join(map(str, item['loc']))} = {item.get('input')!r}: {item['msg']}" for item in error.errors()
+        )
+        raise SettingsError(f"settings cannot be used ({chosen}): {lines}") from error
+    return loaded

@@ -1,0 +1,1 @@
+"""The only place where features meet labels: point in time, purged."""

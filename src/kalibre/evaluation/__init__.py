@@ -1,0 +1,1 @@
+"""Calibration, walk-forward, backtest, significance, gates, verification, reports."""

@@ -1,0 +1,1 @@
+"""The event log: SQLite or PostgreSQL, the Parquet mirror, snapshots and the projection runner."""

@@ -1,0 +1,1 @@
+"""Where bars come from; one file each."""

@@ -1,0 +1,1 @@
+"""Policy, risk, costs, the paper engine and the kill switch."""
