@@ -9,7 +9,7 @@ from types import ModuleType
 
 from kalibre.core.errors import CatalogError
 
-_SHARED = frozenset({"kernels", "engine", "base", "protocol"})
+_SHARED = frozenset({"app", "base", "engine", "kernels", "protocol"})
 """Files of a folder that serve its parts and are no part themselves."""
 
 
