@@ -34,7 +34,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	@touch $@
 
 demo: $(VENV)/.installed  ## two markets side by side: real bars, and a simulated one with a planted edge
-	$(BIN)/kalibre demo
+	$(BIN)/kalibre demo $(ARGS)
 
 lint: $(VENV)/.installed-test  ## style, types and the layering of the house
 	$(BIN)/ruff check src tests benchmarks
