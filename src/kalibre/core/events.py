@@ -221,7 +221,10 @@ class ModelTrained(Payload, frozen=True, kw_only=True):
 
 
 class Promotion(Payload, frozen=True, kw_only=True):
-    """An alias moved to a model. Key: series|alias; event time: wall time. `model` None: the alias was removed."""
+    """An alias moved to a model. Key: series|alias; event time: wall time. `model` None: the alias was removed.
+
+    `rollback` says that the move took the promotion before back, so that a second rollback goes one further.
+    """
 
     kind = "promotion"
     model: str | None
@@ -230,6 +233,7 @@ class Promotion(Payload, frozen=True, kw_only=True):
     previous: str | None
     by: str
     note: str = ""
+    rollback: bool = False
 
 
 class Refusal(Payload, frozen=True, kw_only=True):
@@ -244,12 +248,18 @@ class Trial(Payload, frozen=True, kw_only=True):
     """One strategy that was tried on a history: the deflated Sharpe ratio counts them all. Key: history digest.
 
     `event_time` is a running number within the key, so that every distinct trial (`config` digest) stands alone.
+    `series` and the window of its out-of-sample returns let a longer history find it too; `daily_returns` (one a UTC
+    day from `start_ms` on) say how much two trials resemble each other.
     """
 
     kind = "trial"
     config: str
     sharpe: float
     n_returns: int
+    series: str = ""
+    start_ms: int = 0
+    end_ms: int = 0
+    daily_returns: tuple[float, ...] = ()
 
 
 class Look(Payload, frozen=True, kw_only=True):
@@ -259,6 +269,7 @@ class Look(Payload, frozen=True, kw_only=True):
     start_ms: int
     end_ms: int
     model: str
+    series: str = ""
 
 
 class CommandApplied(Payload, frozen=True, kw_only=True):
