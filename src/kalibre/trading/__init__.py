@@ -1,1 +1,1 @@
-"""Policy, risk, costs, the paper engine and the kill switch."""
+"""Policy, risk, costs, the one trading engine, its live form on paper, and the kill switch."""
