@@ -1,0 +1,319 @@
+"""The bundle: everything a model needs to act, in one folder whose every byte is accounted for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from kalibre.core.errors import ModelError, RegistryError
+from kalibre.core.protocols import FloatArray
+from kalibre.core.settings import CostSettings, RiskSettings
+from kalibre.models.calibrator import Calibrator
+from kalibre.models.gradient_boosting import GradientBoosting
+
+if TYPE_CHECKING:
+    from kalibre.features.engine import FeatureSpec
+
+MODEL_FILE: Final = "model.txt"
+BUNDLE_FILE: Final = "bundle.json"
+MANIFEST_FILE: Final = "manifest.json"
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """A model as it acts: features it reads, classifier, calibrator, thresholds, costs, and what was found of it.
+
+    Two bundles of the same content have the same `digest` and `model_id`; nothing about where a bundle is stored is
+    part of it.
+
+    Parameters
+    ----------
+    symbol, timeframe
+        The series that it was trained on.
+    spec
+        What the feature engine has to compute.
+    feature_fingerprint
+        Of the engine's code and spec at training; another fingerprint at serving time means other features.
+    classifier, calibrator
+        From a feature vector to a score, from the score to `p_up`.
+    entry_threshold, exit_threshold
+        Of `p_up`.
+    horizon_bars
+        What `p_up` is about.
+    costs, risk
+        What the thresholds were chosen for.
+    calibration
+        `ece_calibrated` and `ece_band` (and more), out of sample.
+    metrics, gates
+        Figures of the study and the gates' verdicts.
+    created_at_ms
+        UTC milliseconds.
+    """
+
+    symbol: str
+    timeframe: str
+    spec: FeatureSpec
+    feature_fingerprint: str
+    classifier: GradientBoosting
+    calibrator: Calibrator
+    entry_threshold: float
+    exit_threshold: float
+    horizon_bars: int
+    costs: CostSettings
+    risk: RiskSettings
+    created_at_ms: int
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    gates: Sequence[Mapping[str, Any]] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse thresholds that no policy could follow."""
+        if not 0 <= self.exit_threshold <= self.entry_threshold <= 1:
+            raise ModelError(
+                f"entry_threshold {self.entry_threshold!r} and exit_threshold {self.exit_threshold!r}: both are "
+                "probabilities and exit is not above entry"
+            )
+
+    @cached_property
+    def _files(self) -> dict[str, bytes]:
+        files = {MODEL_FILE: self.classifier.text.encode(), BUNDLE_FILE: self._content()}
+        return {**files, MANIFEST_FILE: _manifest(files[MODEL_FILE], files[BUNDLE_FILE])}
+
+    def _content(self) -> bytes:
+        if not is_dataclass(self.spec):
+            raise ModelError(f"feature spec {self.spec!r} is no FeatureSpec: pass kalibre.features.engine.FeatureSpec")
+        content = {
+            "format": _FORMAT,
+            "symbol": self.symbol,
+            "timeframe": self.timeframe,
+            "spec": asdict(self.spec),
+            "feature_fingerprint": self.feature_fingerprint,
+            "classifier": {
+                "class_weights": dict(self.classifier.class_weights),
+                "stop_metric": dict(self.classifier.stop_metric),
+            },
+            "calibrator": self.calibrator.as_dict(),
+            "entry_threshold": float(self.entry_threshold),
+            "exit_threshold": float(self.exit_threshold),
+            "horizon_bars": int(self.horizon_bars),
+            "costs": self.costs.model_dump(),
+            "risk": self.risk.model_dump(),
+            "calibration": self.calibration,
+            "metrics": self.metrics,
+            "gates": list(self.gates),
+            "created_at_ms": int(self.created_at_ms),
+        }
+        return json.dumps(_plain(content), sort_keys=True, indent=1, allow_nan=False).encode()
+
+    @property
+    def digest(self) -> str:
+        """Sha256 of the manifest, which holds the sha256 of everything else."""
+        return hashlib.sha256(self._files[MANIFEST_FILE]).hexdigest()
+
+    @property
+    def model_id(self) -> str:
+        """Symbol, timeframe, time of making (UTC) and the digest's first eight digits, fit for a folder's name."""
+        made = datetime.fromtimestamp(self.created_at_ms / 1000, tz=UTC).strftime("%Y%m%dT%H%M%SZ")
+        return f"{re.sub(r'[^A-Za-z0-9._]', '_', self.symbol)}-{self.timeframe}-{made}-{self.digest[:8]}"
+
+    def score(self, values: FloatArray) -> FloatArray:
+        """Return the uncalibrated probability of up, shape (n_rows,), for features of shape (n_rows, n_columns)."""
+        return self.classifier.predict_proba(values)
+
+    def predict(self, values: FloatArray) -> FloatArray:
+        """Return the calibrated probability of up.
+
+        Parameters
+        ----------
+        values
+            Shape (n_rows, n_columns), or (n_columns,) for one row.
+
+        Returns
+        -------
+        Shape (n_rows,); NaN for a row with a value that is not finite.
+
+        Raises
+        ------
+        ModelError
+            If the number of columns is not the model's; the message quotes both.
+        """
+        return self.calibrator.apply(self.classifier.predict_proba(np.atleast_2d(values)))
+
+    def save(self, models_dir: Path) -> Path:
+        """Store the bundle as a folder named by its id, whole or not at all.
+
+        Parameters
+        ----------
+        models_dir
+            Folder of all models; made if it is not there.
+
+        Returns
+        -------
+        The bundle's folder. Saving the same bundle again changes nothing.
+
+        Raises
+        ------
+        ModelError
+            If the disk is full, the folder cannot be written, or the bundle's folder is there but damaged.
+        """
+        folder = models_dir / self.model_id
+        if folder.exists():
+            load_bundle(models_dir, self.model_id, self.digest)
+            return folder
+        temporary: Path | None = None
+        try:
+            models_dir.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=models_dir))
+            for name, content in self._files.items():
+                _write_durably(temporary / name, content)
+            temporary.chmod(0o755)
+            _sync_folder(temporary)
+            temporary.rename(folder)
+            _sync_folder(models_dir)
+        except OSError as error:
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
+            raise ModelError(
+                f"model {self.model_id} cannot be stored in {str(models_dir)!r}: {error}; free space or choose another "
+                "home (KALIBRE_HOME); nothing was left half-written"
+            ) from error
+        return folder
+
+
+def load_bundle(models_dir: Path, model_id: str, digest: str | None = None) -> ModelBundle:
+    """Read a bundle back, after checking every byte of it.
+
+    Parameters
+    ----------
+    models_dir
+        Folder of all models.
+    model_id
+        Name of the bundle's folder.
+    digest
+        Sha256 that the log recorded for it; with it, even a bundle replaced as a whole is refused.
+
+    Raises
+    ------
+    RegistryError
+        If there is no such model; the message lists what there is.
+    ModelError
+        If a file is missing, damaged or not what the digest says; the message names it.
+    """
+    folder = models_dir / model_id
+    if not re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._-]*", model_id) or not folder.is_dir():
+        there = sorted(path.name for path in models_dir.glob("[!.]*")) if models_dir.is_dir() else []
+        raise RegistryError(f"model {model_id!r} is not in {str(models_dir)!r}: there is {', '.join(there) or 'none'}")
+    try:
+        stored = {name: (folder / name).read_bytes() for name in (MODEL_FILE, BUNDLE_FILE, MANIFEST_FILE)}
+    except OSError as error:
+        raise ModelError(f"model {model_id} is damaged: {error}; restore the folder or train again") from error
+    if stored[MANIFEST_FILE] != _manifest(stored[MODEL_FILE], stored[BUNDLE_FILE]):
+        raise ModelError(
+            f"model {model_id} is damaged: {_damaged(stored)} does not match {MANIFEST_FILE}; restore the folder or "
+            "train again"
+        )
+    found = hashlib.sha256(stored[MANIFEST_FILE]).hexdigest()
+    if digest not in (None, found) or not model_id.endswith(found[:8]):
+        raise ModelError(
+            f"model {model_id} has digest {found}, not {digest or model_id[-8:]!r}: another model lies in its folder; "
+            "restore it or train again"
+        )
+    try:
+        return _read(json.loads(stored[BUNDLE_FILE]), stored[MODEL_FILE].decode())
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"model {model_id} was stored by another version of Kalibre: {error!r}; train again"
+        ) from error
+
+
+def _read(content: Mapping[str, Any], text: str) -> ModelBundle:
+    from kalibre.features.engine import FeatureSpec
+
+    if content["format"] != _FORMAT:
+        raise ModelError(f"bundle format {content['format']!r} is not {_FORMAT}: train again with this version")
+    spec: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content["spec"].items()
+    }
+    return ModelBundle(
+        symbol=content["symbol"],
+        timeframe=content["timeframe"],
+        spec=FeatureSpec(**spec),
+        feature_fingerprint=content["feature_fingerprint"],
+        classifier=GradientBoosting.from_text(text, **content["classifier"]),
+        calibrator=Calibrator.from_dict(content["calibrator"]),
+        entry_threshold=content["entry_threshold"],
+        exit_threshold=content["exit_threshold"],
+        horizon_bars=content["horizon_bars"],
+        costs=CostSettings.model_validate(content["costs"]),
+        risk=RiskSettings.model_validate(content["risk"]),
+        calibration=content["calibration"],
+        metrics=content["metrics"],
+        gates=content["gates"],
+        created_at_ms=content["created_at_ms"],
+    )
+
+
+def _manifest(model: bytes, bundle: bytes) -> bytes:
+    """Return the one manifest that fits the two files: comparing it byte by byte checks the manifest as well."""
+    files = {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in ((MODEL_FILE, model), (BUNDLE_FILE, bundle))
+    }
+    return (json.dumps({"files": files, "format": _FORMAT}, sort_keys=True, indent=1) + "\n").encode()
+
+
+def _damaged(stored: Mapping[str, bytes]) -> str:
+    try:
+        files = json.loads(stored[MANIFEST_FILE])["files"]
+        bad = [
+            name
+            for name in (MODEL_FILE, BUNDLE_FILE)
+            if files[name]["sha256"] != hashlib.sha256(stored[name]).hexdigest()
+        ]
+    except (KeyError, TypeError, ValueError):
+        return MANIFEST_FILE
+    return " and ".join(bad) or MANIFEST_FILE
+
+
+def _plain(value: Any) -> Any:
+    """Bring numpy's numbers to JSON's, tuples to lists; a float that is not finite becomes None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ModelError(f"{value!r} of type {type(value).__name__} cannot be stored in a bundle: pass JSON's types")
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
