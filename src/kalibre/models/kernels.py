@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def probability(
+def _probability(
     features: NDArray[np.float64],
     roots: NDArray[np.int32],
     feature: NDArray[np.int32],
@@ -40,3 +41,10 @@ def probability(
                 node = left[node] if features[i, feature[node]] <= threshold[node] else right[node]
             total += leaf[~node]
         out[i] = 1.0 / (1.0 + np.exp(-total))
+
+
+probability = numba.njit(nogil=True)(_probability)
+# Numba's own cache looks at this file only, and this kernel calls nothing outside it. Where nothing can be written, the
+# kernel is compiled for this process alone.
+with contextlib.suppress(RuntimeError):
+    probability.enable_caching()
