@@ -1,0 +1,88 @@
+"""Missing bars: what the calendar expects and the series lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kalibre.bars.calendars import Calendar
+from kalibre.core.bars import Bars
+from kalibre.core.events import Gap
+from kalibre.core.timeframe import timeframe_ms
+
+
+def missing_opens(
+    open_time: NDArray[np.int64], calendar: Calendar, timeframe: str, start_ms: int, end_ms: int
+) -> NDArray[np.int64]:
+    """Return the open times in `[start_ms, end_ms)` that the calendar expects and `open_time` lacks, rising."""
+    return np.setdiff1d(calendar.expected_opens(timeframe, start_ms, end_ms), open_time)
+
+
+def group_missing(
+    missing: NDArray[np.int64],
+    calendar: Calendar,
+    timeframe: str,
+    *,
+    status: Literal["open", "healed", "hole"] = "open",
+    reason: str = "",
+) -> list[Gap]:
+    """Join neighbouring missing bars into gaps; bars on both sides of a closed market are neighbours.
+
+    Parameters
+    ----------
+    missing
+        Open times of missing bars, shape (n_missing,), rising, each expected by the calendar.
+
+    Returns
+    -------
+    One gap for each run of neighbours: `start_ms` is its first missing bar's open, `end_ms` its last one's end.
+    """
+    if not missing.size:
+        return []
+    step = timeframe_ms(timeframe)
+    expected = calendar.expected_opens(timeframe, int(missing[0]), int(missing[-1]) + 1)
+    place = np.searchsorted(expected, missing)
+    cuts = np.flatnonzero(np.diff(place) > 1) + 1
+    return [
+        Gap(start_ms=int(run[0]), end_ms=int(run[-1]) + step, missing_bars=len(run), status=status, reason=reason)
+        for run in np.split(missing, cuts)
+    ]
+
+
+def find_gaps(bars: Bars, calendar: Calendar, *, start_ms: int | None = None, end_ms: int | None = None) -> list[Gap]:
+    """Find the bars that are missing between the first and the last one, or in a given range.
+
+    Parameters
+    ----------
+    bars
+        A series; its order does not matter.
+    calendar
+        What bars there must be.
+    start_ms, end_ms
+        Range `[start_ms, end_ms)`, UTC milliseconds; by default from the first bar to the last.
+
+    Returns
+    -------
+    Gaps with status `open`, oldest first.
+
+    Examples
+    --------
+    >>> from kalibre.bars.calendars import get_calendar
+    >>> flat = dict(open=[1, 1], high=[1, 1], low=[1, 1], close=[1, 1], volume=[1, 1])
+    >>> series = Bars(symbol="X", timeframe="1h", open_time=[0, 4 * 3_600_000], **flat)
+    >>> [(gap.start_ms, gap.missing_bars) for gap in find_gaps(series, get_calendar("24/7"))]
+    [(3600000, 3)]
+    """
+    if not len(bars) and (start_ms is None or end_ms is None):
+        return []
+    start = int(bars.open_time.min()) if start_ms is None else start_ms
+    end = int(bars.open_time.max()) + 1 if end_ms is None else end_ms
+    return group_missing(missing_opens(bars.open_time, calendar, bars.timeframe, start, end), calendar, bars.timeframe)
+
+
+def count_missing(gaps: Sequence[Gap]) -> int:
+    """Return how many bars a list of gaps lacks."""
+    return sum(gap.missing_bars for gap in gaps)
