@@ -61,6 +61,10 @@ class SourceUnavailableError(SourceError):
     """The source is down, unreachable or refuses this region."""
 
 
+class SourceRefusedError(SourceUnavailableError):
+    """The source refuses to serve this address or region: trying again cannot help."""
+
+
 class SourceFormatError(SourceError):
     """What the source sent is not in the format it promises."""
 
@@ -79,6 +83,10 @@ class LogCorruptError(LogError):
 
 class LogLockedError(LogError):
     """Another process holds the log for longer than the stated patience."""
+
+
+class LogUnavailableError(LogError):
+    """The log's server is down or the connection to it was lost; what was being committed may or may not be stored."""
 
 
 class SnapshotError(LogError):
@@ -129,3 +137,12 @@ class RegistryError(KalibreError):
 
 class PromotionRefusedError(RegistryError):
     """A gate refused the promotion; the message names each failed gate with its figure."""
+
+
+class ApiError(KalibreError):
+    """An HTTP request that cannot be answered; `status` is the status code that says so."""
+
+    def __init__(self, message: str, *, status: int, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
