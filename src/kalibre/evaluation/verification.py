@@ -1,0 +1,397 @@
+"""Prove of any callable bars -> columns that it sees no future and forgets where its history began.
+
+Nothing is believed because of how it was written: the callable is run again and again on histories that are cut short,
+continued otherwise, or begun otherwise, and what must not change is compared. It may be a feature engine or a whole
+pipeline (scaling, labels at the row where they are known, calibrated probabilities, signals): each column stands for
+itself. Three ways to fail:
+
+mismatched
+    (a) `f(bars[:k])` is not `f(bars)[:k]`: what was known live at the close of a bar is not what history shows there.
+rewritten
+    (b) altering the bars after k changed a row up to k.
+start-dependent
+    (c) begun after another history, the column is another one, after the warm-up it declares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kalibre.core.bars import OPTIONAL, Bars, concat
+from kalibre.core.clock import to_text
+from kalibre.core.errors import VerificationError
+
+if TYPE_CHECKING:
+    from kalibre.features.engine import FeatureSpec
+
+FloatArray = NDArray[np.float64]
+Columns = Mapping[str, FloatArray]
+Pipeline = Callable[[Bars], Columns]
+
+TOLERANCE = 1e-9
+"""Of a column's standard deviation: how far two starts may be apart after the warm-up."""
+EDGE_ROWS = 4
+BOUNDARIES_MS = (3_600_000, 4 * 3_600_000, 86_400_000, 7 * 86_400_000)
+
+
+@dataclass
+class ColumnVerdict:
+    """What was found about one column.
+
+    Attributes
+    ----------
+    mismatched, rewritten, start_dependent
+        Rows that failed, summed over every trial; 0 is what it takes.
+    look_ahead_bars
+        How far from a cut a row still changed: at least so many bars of future were seen.
+    first_row, first_trial
+        The earliest offending row and the trial that showed it.
+    """
+
+    warmup: int
+    mismatched: int = 0
+    rewritten: int = 0
+    start_dependent: int = 0
+    look_ahead_bars: int = 0
+    first_row: int | None = None
+    first_trial: str = ""
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found."""
+        return not (self.mismatched or self.rewritten or self.start_dependent)
+
+    def _note(self, rows: NDArray[np.int64], trial: str) -> None:
+        if self.first_row is None or rows[0] < self.first_row:
+            self.first_row, self.first_trial = int(rows[0]), trial
+
+
+@dataclass(frozen=True)
+class VerificationReport:
+    """The verdicts of `verify` by column, with how much was tried; `str` prints them as a table.
+
+    Examples
+    --------
+    >>> report = VerificationReport({"rsi_14": ColumnVerdict(497)}, n_bars=5000, cuts=40, alterations=60, starts=20)
+    >>> report.clean, report.mismatched, report.rewritten, report.start_dependent
+    (True, 0, 0, 0)
+    """
+
+    columns: dict[str, ColumnVerdict]
+    n_bars: int
+    cuts: int
+    alterations: int
+    starts: int
+    open_time: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64), repr=False, compare=False)
+
+    @property
+    def mismatched(self) -> int:
+        """Rows that a shorter history shows otherwise, over all columns."""
+        return sum(verdict.mismatched for verdict in self.columns.values())
+
+    @property
+    def rewritten(self) -> int:
+        """Rows that a later bar changed, over all columns."""
+        return sum(verdict.rewritten for verdict in self.columns.values())
+
+    @property
+    def start_dependent(self) -> int:
+        """Rows that depend on where the history began, over all columns."""
+        return sum(verdict.start_dependent for verdict in self.columns.values())
+
+    @property
+    def clean(self) -> bool:
+        """Whether no column failed in any way."""
+        return all(verdict.clean for verdict in self.columns.values())
+
+    @property
+    def offenders(self) -> dict[str, ColumnVerdict]:
+        """The columns that failed."""
+        return {name: verdict for name, verdict in self.columns.items() if not verdict.clean}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as plain JSON types."""
+        return {
+            "clean": self.clean,
+            "rewritten": self.rewritten,
+            "mismatched": self.mismatched,
+            "start_dependent": self.start_dependent,
+            "n_bars": self.n_bars,
+            "n_columns": len(self.columns),
+            "cuts": self.cuts,
+            "alterations": self.alterations,
+            "starts": self.starts,
+            "columns": {name: asdict(verdict) for name, verdict in self.columns.items()},
+        }
+
+    def require_clean(self) -> None:
+        """Refuse to go on with columns that failed.
+
+        Raises
+        ------
+        VerificationError
+            Naming each failed column, what it did and where first.
+        """
+        if not self.clean:
+            raise VerificationError("; ".join(self._line(name) for name in self.offenders))
+
+    def _line(self, name: str) -> str:
+        verdict = self.columns[name]
+        found = f"{verdict.rewritten} rewritten, {verdict.mismatched} mismatched"
+        found += f", {verdict.start_dependent} start-dependent (warm-up {verdict.warmup})"
+        if verdict.look_ahead_bars:
+            found += f", sees at least {verdict.look_ahead_bars} bars ahead"
+        if verdict.first_row is not None:
+            at = f" ({to_text(int(self.open_time[verdict.first_row]))})" if len(self.open_time) else ""
+            found += f", first at row {verdict.first_row}{at}: {verdict.first_trial}"
+        return f"{name}: {found}"
+
+    def __str__(self) -> str:
+        """Print the totals, then every column with its counts."""
+        width = max((len(name) for name in self.columns), default=6)
+        head = (
+            f"{self.rewritten} rewritten, {self.mismatched} mismatched, {self.start_dependent} start-dependent "
+            f"({len(self.columns)} columns, {self.n_bars} bars; {self.cuts} cuts, {self.alterations} altered futures, "
+            f"{self.starts} other histories)"
+        )
+        lines = [
+            head,
+            f"{'column':{width}s} {'warm-up':>8s} {'rewritten':>10s} {'mismatched':>11s} {'start-dep.':>11s}",
+        ]
+        lines += [
+            f"{name:{width}s} {v.warmup:8d} {v.rewritten:10d} {v.mismatched:11d} {v.start_dependent:11d}"
+            for name, v in self.columns.items()
+        ]
+        return "\n".join([*lines, *(self._line(name) for name in self.offenders)])
+
+
+def verify(
+    function: Pipeline,
+    bars: Bars,
+    *,
+    warmup: Mapping[str, int],
+    cuts: int | Sequence[int] = 48,
+    altered_cuts: int = 12,
+    starts: int = 4,
+    seed: int = 7,
+    tolerance: float = TOLERANCE,
+) -> VerificationReport:
+    """Run a callable on cut, altered and otherwise begun histories, and count what should not have changed.
+
+    Parameters
+    ----------
+    function
+        Any callable from bars to columns of shape (n_bars,) each, NaN where a row is not known. It is called about
+        `cuts + 6 * altered_cuts + 5 * starts` times and must be a function of its argument only.
+    bars
+        The history, oldest first.
+    warmup
+        For each column, the rows after which it has forgotten where its history began.
+    cuts
+        Positions `k` of (a), or how many: dense at both ends, before and after session, hour and day boundaries and
+        holes, the rest at random.
+    altered_cuts, starts
+        How many of the cuts get altered futures (b), and how many places get other histories (c).
+    seed
+        Of the random positions and alterations.
+    tolerance
+        Of a column's standard deviation, for (c); (a) and (b) are exact.
+
+    Raises
+    ------
+    VerificationError
+        If the history is too short to see past a warm-up, a column has no declared warm-up or a wrong shape, or the
+        callable gives two answers to the same bars.
+
+    Examples
+    --------
+    >>> from kalibre.core.bars import Bar
+    >>> rows = [Bar(open_time=t * 60_000, open=2, high=3, low=1, close=1 + t % 3, volume=1) for t in range(99)]
+    >>> leak = verify(lambda b: {"ahead": np.append(b.close[1:], np.nan)}, Bars.from_rows("X", "1m", rows),
+    ...               warmup={"ahead": 0})
+    >>> leak.clean, leak.columns["ahead"].look_ahead_bars
+    (False, 1)
+    """
+    n = len(bars)
+    whole = _columns(function, bars, warmup)
+    verdicts = {name: ColumnVerdict(int(warmup[name])) for name in whole}
+    longest = max((verdict.warmup for verdict in verdicts.values()), default=0)
+    if n < longest + 2 * EDGE_ROWS:
+        slow = max(verdicts, key=lambda name: verdicts[name].warmup)
+        raise VerificationError(
+            f"{n} bars cannot show what {slow} does after its warm-up of {longest}: pass at least {longest + 100}"
+        )
+    again = _columns(function, bars, warmup)
+    unsteady = [name for name in whole if not _same(whole[name], again[name]).all()]
+    if unsteady:
+        raise VerificationError(f"columns {unsteady} differ between two runs on the same bars: remove what is random")
+    rng = np.random.default_rng(seed)
+    places = (
+        choose_cuts(bars, cuts, rng, sorted({v.warmup for v in verdicts.values()})) if isinstance(cuts, int) else cuts
+    )
+    for k in places:
+        _compare_head(verdicts, whole, _columns(function, bars[:k], warmup), k, "mismatched", f"only {k} bars known")
+    tried = 0
+    inner = [k for k in places if 0 < k < n]
+    for k in [inner[j] for j in np.unique(np.linspace(0, len(inner) - 1, altered_cuts).astype(int))] if inner else []:
+        for name, tail in altered_futures(bars[k:], rng):
+            changed = _columns(function, concat([bars[:k], tail]), warmup)
+            _compare_head(verdicts, whole, changed, k, "rewritten", f"bars from {k} on {name}")
+            tried += 1
+    begun = 0
+    room = max(1, n - longest - EDGE_ROWS)
+    for s in np.unique(np.linspace(max(1, room // 8), room, starts).astype(int)):
+        for name, other in other_histories(bars[: int(s)], rng):
+            moved = bars[int(s) :] if other is None else concat([other, bars[int(s) :]])
+            _compare_tail(verdicts, whole, _columns(function, moved, warmup), int(s), tolerance, f"{name} before {s}")
+            begun += 1
+    return VerificationReport(verdicts, n, len(places), tried, begun, bars.open_time)
+
+
+def choose_cuts(bars: Bars, count: int, rng: np.random.Generator, warmups: Sequence[int] = ()) -> list[int]:
+    """Choose where to cut a history: both ends, warm-ups, around boundaries and holes, and at random; rising."""
+    n = len(bars)
+    near: set[int] = {*range(1, EDGE_ROWS), *range(n - EDGE_ROWS, n + 1)}
+    for warmup in warmups[:: max(1, len(warmups) // 4)]:
+        near |= {warmup, warmup + 1, warmup + 2}
+    for span in BOUNDARIES_MS:
+        if bars.step_ms < span:
+            crossed = np.flatnonzero(np.diff(bars.close_time // span)) + 1
+            near |= _around(crossed, rng)
+    near |= _around(np.flatnonzero(np.diff(bars.open_time) != bars.step_ms) + 1, rng)
+    near = {k for k in near if 0 < k <= n}
+    missing = max(0, min(count, n) - len(near))
+    return sorted(near | set(rng.integers(1, n + 1, size=missing).tolist()))
+
+
+def _around(places: NDArray[np.int64], rng: np.random.Generator) -> set[int]:
+    if not len(places):
+        return set()
+    return {int(k) + shift for k in rng.choice(places, size=min(2, len(places)), replace=False) for shift in (-1, 0, 1)}
+
+
+def altered_futures(tail: Bars, rng: np.random.Generator) -> Iterator[tuple[str, Bars]]:
+    """Yield other futures for a tail of bars, each made of sound bars at the same times (but the last, with holes)."""
+    n = len(tail)
+    yield "scaled", _scaled(tail, np.full(n, 3.7), 0.2)
+    yield "reversed", _reordered(tail, np.arange(n)[::-1])
+    yield "shuffled", _reordered(tail, rng.permutation(n))
+    yield "held constant", _reordered(tail, np.zeros(n, dtype=np.int64))
+    yield "thrown to extremes", _scaled(tail, np.where(rng.random(n) < 0.5, 1e-3, 1e3), 1e4)
+    yield "thinned out", tail[np.flatnonzero(rng.random(n) < 0.5)]
+
+
+def other_histories(head: Bars, rng: np.random.Generator) -> Iterator[tuple[str, Bars | None]]:
+    """Yield other pasts in the place of a head of bars; None stands for none at all."""
+    n = len(head)
+    yield "no history", None
+    yield "a history at 8 times the price", _scaled(head, np.full(n, 8.0), 30.0)
+    yield (
+        "a history at a ninth of the price, shuffled",
+        _reordered(_scaled(head, np.full(n, 1 / 9), 0.01), rng.permutation(n)),
+    )
+    yield "a flat history", _reordered(head, np.zeros(n, dtype=np.int64))
+    yield "a wild history", _scaled(head, np.exp(np.cumsum(rng.normal(0, 0.05, n))), 1.0)
+
+
+def _scaled(bars: Bars, price: FloatArray, volume: float) -> Bars:
+    columns: dict[str, Any] = {name: getattr(bars, name) * price for name in ("open", "high", "low", "close")}
+    for name in ("volume", *OPTIONAL):
+        amount = getattr(bars, name)
+        columns[name] = None if amount is None else amount * volume
+    return replace(bars, **columns)
+
+
+def _reordered(bars: Bars, order: NDArray[Any]) -> Bars:
+    return replace(bars[order], open_time=bars.open_time)
+
+
+def _columns(function: Pipeline, bars: Bars, warmup: Mapping[str, int]) -> dict[str, FloatArray]:
+    columns = {name: np.asarray(column, dtype=np.float64) for name, column in function(bars).items()}
+    undeclared = sorted(set(columns) - set(warmup))
+    if undeclared:
+        raise VerificationError(f"columns {undeclared} declare no warm-up: pass one for each, 0 if there is none")
+    for name, column in columns.items():
+        if column.shape != (len(bars),):
+            raise VerificationError(
+                f"column {name} has shape {column.shape} for {len(bars)} bars: return one value a bar"
+            )
+    return columns
+
+
+def _same(a: FloatArray, b: FloatArray) -> NDArray[np.bool_]:
+    same: NDArray[np.bool_] = (a == b) | (np.isnan(a) & np.isnan(b))
+    return same
+
+
+def _compare_head(
+    verdicts: dict[str, ColumnVerdict], whole: Columns, part: Columns, k: int, kind: str, trial: str
+) -> None:
+    for name, verdict in verdicts.items():
+        rows = np.flatnonzero(~_same(whole[name][:k], _present(part, name)[:k]))
+        if rows.size:
+            setattr(verdict, kind, getattr(verdict, kind) + int(rows.size))
+            verdict.look_ahead_bars = max(verdict.look_ahead_bars, k - int(rows[0]))
+            verdict._note(rows, trial)
+
+
+def _compare_tail(
+    verdicts: dict[str, ColumnVerdict], whole: Columns, part: Columns, s: int, tolerance: float, trial: str
+) -> None:
+    for name, verdict in verdicts.items():
+        a = whole[name][s + verdict.warmup :]
+        column = _present(part, name)
+        b = column[len(column) - len(a) :] if len(a) else a
+        known = whole[name][np.isfinite(whole[name])]
+        scale = float(known.std()) if known.size else 0.0
+        # A constant column has no spread: its own size then says what 1e-9 of it is.
+        limit = tolerance * (scale or float(np.abs(known).max(initial=0.0)))
+        with np.errstate(invalid="ignore"):
+            rows = np.flatnonzero(~(_same(a, b) | (np.abs(a - b) <= limit)))
+        if rows.size:
+            verdict.start_dependent += int(rows.size)
+            verdict._note(rows + s + verdict.warmup, f"begun with {trial}")
+
+
+def _present(columns: Columns, name: str) -> FloatArray:
+    if name not in columns:
+        raise VerificationError(
+            f"column {name} is missing for a shorter history: return it for every history, NaN if unknown"
+        )
+    return columns[name]
+
+
+def verify_features(bars: Bars, spec: FeatureSpec, *, cuts: int = 48, seed: int = 7) -> VerificationReport:
+    """Verify every column of a feature spec; a row that `step` computes otherwise than `batch` counts as mismatched.
+
+    Raises
+    ------
+    VerificationError
+        If the history is shorter than the longest warm-up.
+    FeatureError
+        If the bars are of another timeframe or unsound.
+    """
+    from kalibre.features.engine import FeatureEngine
+
+    engine = FeatureEngine(spec)
+
+    def columns(part: Bars) -> dict[str, FloatArray]:
+        values = engine.batch(part)
+        return dict(zip(engine.columns, values.T, strict=True))
+
+    warmup = dict(zip(engine.columns, engine.warmup_bars.tolist(), strict=True))
+    report = verify(columns, bars, warmup=warmup, cuts=cuts, seed=seed)
+    whole = engine.batch(bars)
+    engine.reset()
+    live = np.array([engine.step(bar) for bar in bars])
+    for place, name in enumerate(engine.columns):
+        rows = np.flatnonzero(~_same(whole[:, place], live[:, place]))
+        if rows.size:
+            report.columns[name].mismatched += int(rows.size)
+            report.columns[name]._note(rows, "computed bar by bar")
+    return report
