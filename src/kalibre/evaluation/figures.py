@@ -105,7 +105,7 @@ class FoldFigures:
     parts: Mapping[str, Span]
     best_round: int
     calibrator: str
-    class_weights: tuple[float, float]
+    class_weights: Mapping[str, float]
     entry_threshold: float
     exit_threshold: float
     auc: float
@@ -124,7 +124,7 @@ class ThresholdMap:
     exits: FloatArray
     sharpe: FloatArray
     n_trades: FloatArray
-    chosen: tuple[int, int]
+    chosen: tuple[int, int] | None
 
 
 @dataclass(frozen=True)

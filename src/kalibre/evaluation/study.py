@@ -1,0 +1,453 @@
+"""The study: the whole honest way from bars to a judged bundle.
+
+features -> label -> data set -> walk-forward (fit, stop, calibrate, threshold, test; each later, purged) -> pooled
+out-of-sample figures -> deflated Sharpe ratio over every trial recorded for the history -> the bundle, refitted by the
+same recipe on everything before the final window -> a look at the final window, recorded before its figures exist ->
+gates.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kalibre.bars.calendars import Calendar, get_calendar
+from kalibre.bars.gaps import count_missing, find_gaps
+from kalibre.core.bars import Bars
+from kalibre.core.catalog import part as load_part
+from kalibre.core.clock import SystemClock
+from kalibre.core.errors import EvaluationError
+from kalibre.core.protocols import FloatArray, Label
+from kalibre.core.settings import Settings
+from kalibre.dataset.join import Dataset, build_dataset
+from kalibre.dataset.splits import walk_forward
+from kalibre.evaluation.calibration import calibration_error
+from kalibre.evaluation.dummies import horizon_moves, unbeaten
+from kalibre.evaluation.figures import FoldFigures, Significance, Span, StudyResult, ThresholdMap, WindowFigures, plain
+from kalibre.evaluation.gates import GateFigures, GateVerdict, judge
+from kalibre.evaluation.metrics import auc, log_loss
+from kalibre.evaluation.significance import (
+    deflated_sharpe_ratio,
+    probability_of_backtest_overfitting,
+    sharpe_ratio,
+    smallest_passing_sharpe,
+)
+from kalibre.evaluation.trials import TrialBook, config_digest
+from kalibre.evaluation.verification import verify
+from kalibre.evaluation.walk_forward import (
+    Material,
+    Outcome,
+    Recipe,
+    assess_pairs,
+    assess_persistence,
+    assess_recipe,
+    fit_recipe,
+    pooled_returns,
+    pooled_trading,
+)
+from kalibre.evaluation.windows import Parts, gate_window, window_figures
+from kalibre.features.engine import FeatureEngine, FeatureSpec, default_columns
+from kalibre.models.bundle import ModelBundle
+
+if TYPE_CHECKING:
+    from kalibre.log.protocol import EventLog
+
+FINAL_SHARE = 0.2
+"""Share of the samples that the final window takes."""
+VOLATILITY = "realised_volatility_20"
+"""The column that positions are sized by."""
+PBO_BLOCKS = 16
+VERIFIED_BARS = 2000
+"""Newest bars beyond the warm-up that every study verifies; `kalibre verify features` does all."""
+Progress = Callable[[str, int, int], None]
+
+
+def run_study(
+    bars: Bars,
+    settings: Settings,
+    *,
+    log: EventLog | None = None,
+    calendar: Calendar | None = None,
+    seed: int | None = None,
+    progress: Progress | None = None,
+    final: bool = True,
+    created_at_ms: int | None = None,
+) -> StudyResult:
+    """Train, calibrate and judge one configuration on one history.
+
+    Parameters
+    ----------
+    bars
+        Checked bars, oldest first.
+    settings
+        What to train, at which costs and limits, and what it has to prove.
+    log
+        Where trials and looks are recorded; None keeps no memory, which suits simulations only.
+    calendar
+        When the market is open; None takes the one that the settings name.
+    seed
+        Of model and bootstraps; None takes the one of the model settings.
+    progress
+        Called with the stage (`features`, `folds`, `bundle`, `verification`, `final`), what is done of it, and of
+        how much.
+    final
+        Whether to look at the final window. Without it nothing can qualify.
+    created_at_ms
+        Wall time that the bundle carries; None takes the clock's.
+
+    Raises
+    ------
+    DatasetError
+        If there are too few bars for the warm-up or a fold, or one class only; the message says what would be enough.
+    BarError
+        If the bars are none.
+    """
+    run = _Run(bars, settings, log=log, calendar=calendar, seed=seed, progress=progress, created_at_ms=created_at_ms)
+    return run.study(look=final)
+
+
+def configuration(settings: Settings, engine: FeatureEngine, seed: int) -> dict[str, Any]:
+    """Return everything that shapes a trial's out-of-sample result on a given history."""
+    chosen = settings.model_dump(mode="json", include={"features", "model", "costs", "risk"})
+    return {**chosen, "seed": seed, "columns": list(engine.columns), "feature_fingerprint": engine.fingerprint}
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One test part as everyone went through it."""
+
+    recipe: Recipe
+    model: Outcome
+    persistence: Outcome
+    shuffled: Outcome
+
+
+class _Run:
+    """One study in progress."""
+
+    def __init__(
+        self,
+        bars: Bars,
+        settings: Settings,
+        *,
+        log: EventLog | None,
+        calendar: Calendar | None,
+        seed: int | None,
+        progress: Progress | None,
+        created_at_ms: int | None,
+    ) -> None:
+        if not len(bars):
+            raise EvaluationError(f"there are 0 bars of {bars.symbol} {bars.timeframe} to study: ingest some first")
+        bars.check()
+        if seed is not None:
+            settings = settings.model_copy(update={"model": settings.model.model_copy(update={"seed": seed})})
+        self.bars = bars
+        self.settings = settings
+        self.seed = settings.model.seed
+        self.calendar = calendar or get_calendar(settings.market.calendar)
+        self.book = TrialBook(bars, log)
+        self.report = progress or (lambda stage, done, total: None)
+        self.created_at_ms = SystemClock().now_ms() if created_at_ms is None else created_at_ms
+        self.seconds: dict[str, float] = {}
+        self.engine = FeatureEngine(feature_spec(bars, settings))
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        self.report(name, 0, 1)
+        yield
+        self.report(name, 1, 1)
+        self.seconds[name] = time.perf_counter() - began
+
+    def study(self, *, look: bool) -> StudyResult:
+        """Carry the study out, stage by stage."""
+        config = config_digest(configuration(self.settings, self.engine, self.seed))
+        with self._stage("features"):
+            material, dataset = self._prepare()
+        folds, last = walk_forward(dataset, self.settings.model.folds, self._final_share(dataset))
+        with self._stage("folds"):
+            judged = [self._judge(material, parts, number, len(folds)) for number, parts in enumerate(folds)]
+            pooled = window_figures("walk_forward", material, _parts(judged), seed=self.seed)
+            significance = self._significance(config, material, folds, judged)
+        with self._stage("bundle"):
+            recipe = fit_recipe(material, last)
+        with self._stage("verification"):
+            verification = self._verify(recipe)
+        final, seen = None, False
+        if look:
+            with self._stage("final"):
+                span = last["test"]
+                seen = self.book.look(int(span.close_time[0]), int(span.close_time[-1]), config)
+                judged_last = self._assess(material, last, recipe, len(folds))
+                final = window_figures("final", material, _parts([judged_last]), seed=self.seed)
+        figures = GateFigures(
+            walk_forward=gate_window(pooled),
+            final=None if final is None else gate_window(final),
+            dsr=significance.dsr,
+            n_trials=significance.n_trials,
+            dirty_columns=verification["dirty_columns"],
+            unbeaten=unbeaten(pooled.forecast, pooled.trading, pooled.dummies),
+            final_seen=seen,
+        )
+        gates = tuple(judge(figures, self.settings.gates))
+        bundle = self._bundle(material, recipe, final or pooled, pooled, significance, gates)
+        gaps = find_gaps(self.bars, self.calendar)
+        return StudyResult(
+            symbol=self.bars.symbol,
+            timeframe=self.bars.timeframe,
+            model_id=bundle.model_id,
+            history_digest=self.book.digest,
+            config_digest=config,
+            n_bars=len(self.bars),
+            start_ms=int(self.bars.open_time[0]),
+            end_ms=int(self.bars.close_time[-1]),
+            missing_bars=count_missing(gaps),
+            holes=tuple((gap.start_ms, gap.end_ms, gap.missing_bars) for gap in gaps),
+            columns=material.columns,
+            horizon_bars=material.horizon_bars,
+            label=self.settings.model.label,
+            folds=tuple(_fold_figures(k, folds[k], judged[k], material) for k in range(len(folds))),
+            walk_forward=pooled,
+            final=final,
+            final_seen_before=seen,
+            significance=significance,
+            thresholds=_threshold_map(recipe),
+            importance=recipe.classifier.importance(),
+            verification=verification,
+            gates=gates,
+            settings=plain(self.settings.model_dump(mode="json", exclude={"api", "home", "log", "registry_url"})),
+            seconds=dict(self.seconds),
+            bundle=bundle,
+        )
+
+    def _prepare(self) -> tuple[Material, Dataset]:
+        values = self.engine.batch(self.bars)
+        columns = tuple(self.engine.columns)
+        label = make_label(self.settings, self.calendar)
+        dataset = build_dataset(self.bars, values, columns, label, warmup=self.engine.warmup_bars)
+        material = Material(
+            bars=self.bars,
+            values=values,
+            columns=columns,
+            volatility=values[:, columns.index(VOLATILITY)],
+            moves=horizon_moves(self.bars, self.settings.model.horizon_bars),
+            settings=self.settings,
+            bars_per_year=self.calendar.bars_per_year(self.bars.timeframe),
+        )
+        return material, dataset
+
+    def _final_share(self, dataset: Dataset) -> float:
+        """Take the usual share, or all that came after the last look if that is at least half as much."""
+        usual = round(FINAL_SHARE * len(dataset))
+        first = int(dataset.close_time[len(dataset) - usual])
+        last_look = max((look.end_ms for look in self.book.looks()), default=0)
+        if last_look < first:
+            return FINAL_SHARE
+        unseen = int((dataset.close_time > last_look).sum())
+        return unseen / len(dataset) if 2 * unseen >= usual else FINAL_SHARE
+
+    def _judge(self, material: Material, parts: Mapping[str, Dataset], number: int, total: int) -> _Judged:
+        recipe = fit_recipe(material, parts)
+        judged = self._assess(material, parts, recipe, number)
+        self.report("folds", number + 1, total)
+        return judged
+
+    def _assess(self, material: Material, parts: Mapping[str, Dataset], recipe: Recipe, number: int) -> _Judged:
+        shuffled = fit_recipe(material, parts, shuffle_seed=self.seed * 1000 + number)
+        test = parts["test"]
+        return _Judged(
+            recipe=recipe,
+            model=assess_recipe(material, recipe, test),
+            persistence=assess_persistence(material, recipe, test),
+            shuffled=assess_recipe(material, shuffled, test),
+        )
+
+    def _significance(
+        self, config: str, material: Material, folds: Sequence[Mapping[str, Dataset]], judged: Sequence[_Judged]
+    ) -> Significance:
+        results = [fold.model.result for fold in judged]
+        returns = pooled_returns(results)
+        per_bar = sharpe_ratio(returns)
+        time_ms = np.concatenate([fold.model.time_ms for fold in judged])
+        tried = self.book.record(config, time_ms, returns, per_bar)
+        year = math.sqrt(material.bars_per_year)
+        passing = smallest_passing_sharpe(
+            returns,
+            n_trials=tried.effective,
+            trial_sharpe_std=tried.sharpe_std,
+            confidence=self.settings.gates.min_dsr,
+        )
+        earned = np.concatenate(
+            [
+                assess_pairs(material, fold.recipe, parts["test"], blocks=PBO_BLOCKS)
+                for fold, parts in zip(judged, folds, strict=True)
+            ]
+        )
+        earned = earned[:, np.isfinite(earned).all(axis=0)]
+        return Significance(
+            sharpe=per_bar * year,
+            dsr=deflated_sharpe_ratio(returns, n_trials=tried.effective, trial_sharpe_std=tried.sharpe_std),
+            n_trials=tried.n_trials,
+            effective_trials=tried.effective,
+            trial_sharpe_std=tried.sharpe_std * year,
+            smallest_passing_sharpe=max(passing * year, self.settings.gates.min_sharpe),
+            pbo=probability_of_backtest_overfitting(earned) if earned.shape[1] > 1 else float("nan"),
+            n_returns=len(returns),
+        )
+
+    def _verify(self, recipe: Recipe) -> dict[str, Any]:
+        """Prove columns, score, probability and signal on the newest bars, in the short form."""
+        longest = int(np.max(self.engine.warmup_bars))
+        recent = self.bars[max(0, len(self.bars) - longest - VERIFIED_BARS) :]
+        names = (*self.engine.columns, "score", "p_up", "signal")
+        warmup = dict(zip(names, [*self.engine.warmup_bars.tolist(), longest, longest, longest], strict=True))
+        report = verify(
+            lambda bars: pipeline(self.engine, recipe, bars),
+            recent,
+            warmup=warmup,
+            cuts=4,
+            altered_cuts=1,
+            starts=1,
+            seed=self.seed,
+        )
+        content: dict[str, Any] = plain(report.as_dict())
+        return {**content, "dirty_columns": len(report.offenders)}
+
+    def _bundle(
+        self,
+        material: Material,
+        recipe: Recipe,
+        latest: WindowFigures,
+        pooled: WindowFigures,
+        significance: Significance,
+        gates: Sequence[GateVerdict],
+    ) -> ModelBundle:
+        return ModelBundle(
+            symbol=self.bars.symbol,
+            timeframe=self.bars.timeframe,
+            spec=self.engine.spec,
+            feature_fingerprint=self.engine.fingerprint,
+            classifier=recipe.classifier,
+            calibrator=recipe.calibrator,
+            entry_threshold=recipe.policy.entry_threshold,
+            exit_threshold=recipe.policy.exit_threshold,
+            horizon_bars=material.horizon_bars,
+            costs=self.settings.costs,
+            risk=self.settings.risk,
+            calibration={
+                "ece_calibrated": latest.forecast.ece,
+                "ece_band": list(latest.forecast.ece_band),
+                "window": latest.name,
+                "n_samples": latest.forecast.n_samples,
+            },
+            metrics={
+                **{f"{pooled.name}_{name}": value for name, value in _headline(pooled).items()},
+                **({f"{latest.name}_{name}": value for name, value in _headline(latest).items()}),
+                "dsr": significance.dsr,
+                "pbo": significance.pbo,
+                "n_trials": significance.n_trials,
+                "smallest_passing_sharpe": significance.smallest_passing_sharpe,
+            },
+            gates=[gate.as_dict() for gate in gates],
+            created_at_ms=self.created_at_ms,
+        )
+
+
+def feature_spec(bars: Bars, settings: Settings) -> FeatureSpec:
+    """Return the columns to learn from: the default ones, and those that need taker volume where the bars have it."""
+    columns = None
+    if bars.taker_buy_volume is not None:
+        higher = settings.features.higher_timeframes
+        columns = (
+            *default_columns(optional=True),
+            *(f"{name}@{at}" for at in higher for name in default_columns(higher=True, optional=True)),
+        )
+    return FeatureSpec(
+        timeframe=bars.timeframe,
+        higher_timeframes=settings.features.higher_timeframes,
+        scale_window=settings.features.scale_window,
+        columns=columns,
+    )
+
+
+def make_label(settings: Settings, calendar: Calendar) -> Label:
+    """Make the label that the settings name; one that can tell holes from nights is given the calendar."""
+    label: Label = load_part("kalibre.labels", settings.model.label).LABEL(horizon_bars=settings.model.horizon_bars)
+    if is_dataclass(label) and any(f.name == "calendar" for f in fields(label)):
+        return replace(label, calendar=calendar)
+    return label
+
+
+def pipeline(engine: FeatureEngine, recipe: Recipe, bars: Bars) -> dict[str, FloatArray]:
+    """Return everything from columns to signals that bars lead to: what the verification looks at.
+
+    `signal` is 1 where the policy would enter if flat, -1 where it would leave if long, else 0.
+    """
+    values = engine.batch(bars)
+    score = recipe.classifier.predict_proba(values)
+    p_up = recipe.calibrator.apply(score)
+    signal = (p_up >= recipe.policy.entry_threshold).astype(float) - (p_up <= recipe.policy.exit_threshold)
+    signal[np.isnan(p_up)] = np.nan
+    columns = {name: values[:, i] for i, name in enumerate(engine.columns)}
+    return {**columns, "score": score, "p_up": p_up, "signal": signal}
+
+
+def _parts(judged: Sequence[_Judged]) -> Parts:
+    return Parts(
+        model=[fold.model for fold in judged],
+        persistence=[fold.persistence for fold in judged],
+        shuffled=[fold.shuffled for fold in judged],
+    )
+
+
+def _headline(window: WindowFigures) -> dict[str, float | int]:
+    return {
+        "auc": window.forecast.auc,
+        "log_loss": window.forecast.log_loss,
+        "brier": window.forecast.brier,
+        "ece": window.forecast.ece,
+        "sharpe": window.trading.sharpe,
+        "max_drawdown": window.trading.max_drawdown,
+        "win_rate": window.trading.win_rate,
+        "n_trades": window.trading.n_trades,
+        "total_return": window.trading.total_return,
+    }
+
+
+def _fold_figures(number: int, parts: Mapping[str, Dataset], judged: _Judged, material: Material) -> FoldFigures:
+    recipe, outcome = judged.recipe, judged.model
+    error = calibration_error(outcome.p_up, outcome.y, horizon_bars=material.horizon_bars, seed=number)
+    return FoldFigures(
+        index=number,
+        parts={
+            name: Span(int(part.close_time[0]), int(part.close_time[-1]), len(part)) for name, part in parts.items()
+        },
+        best_round=recipe.classifier.best_round,
+        calibrator=recipe.calibrator.kind,
+        class_weights=dict(recipe.classifier.class_weights),
+        entry_threshold=recipe.policy.entry_threshold,
+        exit_threshold=recipe.policy.exit_threshold,
+        auc=auc(outcome.p_up, outcome.y),
+        log_loss=log_loss(outcome.p_up, outcome.y),
+        ece=error.ece,
+        trading=pooled_trading([outcome.result]),
+    )
+
+
+def _threshold_map(recipe: Recipe) -> ThresholdMap:
+    surface = recipe.surface
+    return ThresholdMap(
+        entry_quantiles=surface.grid.entries,
+        exit_quantiles=surface.grid.exits,
+        entries=recipe.calibrator.apply(surface.entries),
+        exits=recipe.calibrator.apply(surface.exits),
+        sharpe=surface.sharpe,
+        n_trades=surface.n_trades,
+        chosen=recipe.chosen,
+    )
