@@ -146,17 +146,16 @@ def _pictures(study: Study, words: Mapping[str, str]) -> list[tuple[_Picture, Fi
     thresholds = study["thresholds"]
     entries, exits = np.asarray(thresholds["entries"], float), np.asarray(thresholds["exits"], float)
     sharpe = np.array([[np.nan if cell is None else cell for cell in row] for row in thresholds["sharpe"]], float)
-    grid_entries, grid_exits = np.meshgrid(entries, exits, indexing="ij")
     i, j = thresholds["chosen"]
     figures.append(
         (
             "thresholds",
             False,
             charts.threshold_chart(
-                grid_entries.ravel(),
-                grid_exits.ravel(),
-                sharpe.ravel(),
-                chosen=(float(entries[i]), float(exits[j])),
+                entries,
+                exits,
+                sharpe,
+                chosen=(int(i), int(j)),
                 labels=(words["entry_axis"], words["exit_axis"], words["sharpe"]),
             ),
         )
@@ -236,7 +235,7 @@ def _fold_row(fold: Study) -> list[str]:
         f"{fold['parts']['fit']['n_samples']:,}",
         str(fold["best_round"]),
         fold["calibrator"],
-        f"{_text(fold['class_weights'][0], 2)} / {_text(fold['class_weights'][1], 2)}",
+        " / ".join(_text(weight, 2) for weight in fold["class_weights"].values()),
         f"{_text(fold['entry_threshold'])} / {_text(fold['exit_threshold'])}",
         _text(fold["auc"]),
         _text(fold["ece"]),
