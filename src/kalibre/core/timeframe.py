@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from kalibre.core.errors import BarError
 
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
@@ -9,6 +11,7 @@ _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_8
 DAY_MS = _UNIT_MS["d"]
 
 
+@cache
 def timeframe_ms(timeframe: str) -> int:
     """Return the length of a bar in milliseconds.
 

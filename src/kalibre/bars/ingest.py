@@ -1,0 +1,233 @@
+"""From a source through the checks into the log: a history in chunks, or live. Run again, it writes nothing again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from kalibre.bars.calendars import Calendar, get_calendar
+from kalibre.bars.corporate_actions import BIST_LIMIT, detect
+from kalibre.bars.history import load_bars
+from kalibre.bars.report import IngestReport
+from kalibre.bars.series import WRITER, SeriesIngest
+from kalibre.core.bars import Bar, Bars
+from kalibre.core.clock import Clock
+from kalibre.core.errors import UsageError
+from kalibre.core.events import Event, Gap, new_event, series_key
+from kalibre.core.protocols import Source
+from kalibre.core.timeframe import DAY_MS, timeframe_ms
+from kalibre.log.protocol import EventLog, Reader
+
+Progress = Callable[[int, int], None]
+"""Called after each chunk with the bars read so far and the open time of the last one, UTC milliseconds."""
+
+_SINGLE_REQUESTS = 16
+_BEGINNING = -DAY_MS * 36_500
+
+
+def ingest_history(
+    log: EventLog,
+    source: Source,
+    symbol: str,
+    timeframe: str,
+    *,
+    calendar: Calendar | str,
+    clock: Clock,
+    start_ms: int | None = None,
+    end_ms: int | None = None,
+    progress: Progress | None = None,
+    refresh: bool = False,
+    heal: bool = True,
+) -> IngestReport:
+    """Bring a history into the log: chunk by chunk, each in one transaction, going on where an earlier run ended.
+
+    What is missing within the history is asked for once more, then announced as a hole. Daily bars of an exchange are
+    searched for corporate actions. An interrupted run (signal, full disk, locked log) leaves whole chunks; the same
+    call completes it to the same content.
+
+    Parameters
+    ----------
+    log, source
+        Where to and where from.
+    calendar
+        A calendar or its name.
+    clock
+        Tells which bars are over.
+    start_ms, end_ms
+        Range `[start_ms, end_ms)` of open times, UTC milliseconds; by default all that the source has.
+    refresh
+        Read again what the log has already, so that the source's corrections become revisions.
+    heal
+        Ask the source again for missing bars.
+
+    Returns
+    -------
+    What was newly written, and why bars were kept aside.
+
+    Raises
+    ------
+    UsageError
+        If the range ends before it starts.
+    SourceError, LogError
+        From source and log; nothing is half-written.
+    """
+    if start_ms is not None and end_ms is not None and end_ms <= start_ms:
+        raise UsageError(f"the range ends at {end_ms}, not after its start {start_ms}: put the earlier time first")
+    market = get_calendar(calendar) if isinstance(calendar, str) else calendar
+    report = IngestReport(symbol, timeframe, source.name)
+    for start, end, until in _ranges(log, symbol, timeframe, start_ms, end_ms, refresh=refresh):
+        before = start if start is not None else _BEGINNING
+        series = SeriesIngest(log, source, symbol, timeframe, market, before_ms=before)
+        for chunk in source.history(symbol, timeframe, start_ms=start, end_ms=end):
+            report.bars_read += len(chunk)
+            if len(chunk):
+                _ingest_chunk(log, series, chunk, clock, report, heal=heal)
+            if progress is not None and len(chunk):
+                progress(report.bars_read, int(chunk.open_time[-1]))
+        closing = series.finish()
+        accepted = [event.event_time for event in closing if event.kind == "bar"]
+        closing += series.account(accepted, until_ms=until)
+        write(log, closing, clock, report)
+        report.held = tuple(bar.open_time for bar in series.checker.held)
+        report.no_trade += series.no_trade
+    if market.name != "24/7" and timeframe_ms(timeframe) == DAY_MS:
+        write(log, action_events(log, symbol, timeframe, market), clock, report)
+    return report
+
+
+def _ranges(
+    log: Reader, symbol: str, timeframe: str, start_ms: int | None, end_ms: int | None, *, refresh: bool
+) -> Iterator[tuple[int | None, int | None, int | None]]:
+    """Yield what is still to be read as (start, end, open time of the known bar that follows)."""
+    newest = log.latest("bar", key=series_key(symbol, timeframe), by="event_time")
+    if newest is None or refresh:
+        yield start_ms, end_ms, None
+        return
+    oldest = _oldest_time(log, series_key(symbol, timeframe), newest.event_time)
+    if start_ms is not None and start_ms < oldest:
+        yield start_ms, min(oldest, end_ms or oldest), oldest if end_ms is None or end_ms >= oldest else None
+    if end_ms is None or end_ms > newest.event_time + 1:
+        yield newest.event_time + 1, end_ms, None
+
+
+def _oldest_time(log: Reader, key: str, newest: int) -> int:
+    """Find the earliest open time of a series by halving: the log orders by position, not by time."""
+    low, high = _BEGINNING, newest
+    while low < high:
+        middle = (low + high) // 2
+        if log.read(kinds={"bar"}, key=key, end_ms=middle + 1, limit=1):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _ingest_chunk(
+    log: EventLog, series: SeriesIngest, chunk: Bars, clock: Clock, report: IngestReport, *, heal: bool
+) -> None:
+    rows = sorted(chunk, key=lambda bar: bar.open_time)
+    fetched = _missing_rows(series, rows) if heal else {}
+    if fetched:
+        rows = sorted([*rows, *fetched.values()], key=lambda bar: bar.open_time)
+    events: list[Event] = []
+    seen: dict[int, Bar] = {}
+    now_ms = clock.now_ms()
+    for bar in rows:
+        earlier = seen.setdefault(bar.open_time, bar)
+        if earlier is not bar:
+            if earlier != bar:
+                detail = f"{series.symbol} {series.timeframe}: {bar} beside {earlier}"
+                events.append(series.quarantine_event(bar, ("duplicate_conflict",), detail, "backfilled"))
+            continue
+        events += series.judge(bar, "backfilled", now_ms=now_ms, trusted=True)[0]
+    accepted = [event.event_time for event in events if event.kind == "bar"]
+    gaps = series.account(accepted, healed=list(fetched))
+    write(log, sorted(events + gaps, key=_place), clock, report)
+
+
+def _missing_rows(series: SeriesIngest, rows: Sequence[Bar]) -> dict[int, Bar]:
+    """Ask the source again for what its answer left out; in one go where there are many gaps."""
+    times = [bar.open_time for bar in rows]
+    cursor = series.cursor if series.cursor is not None else times[0]
+    if times[-1] <= cursor:
+        return {}
+    expected = series.calendar.expected_opens(series.timeframe, cursor + 1, times[-1])
+    missing = sorted(set(expected.tolist()) - set(times))
+    if not missing:
+        return {}
+    step = timeframe_ms(series.timeframe)
+    runs = [[missing[0], missing[0]]]
+    for time in missing[1:]:
+        if time - runs[-1][1] <= step:
+            runs[-1][1] = time
+        else:
+            runs.append([time, time])
+    if len(runs) > _SINGLE_REQUESTS:
+        runs = [[missing[0], missing[-1]]]
+    wanted = set(missing)
+    return {bar.open_time: bar for a, b in runs for bar in series.fetch(a, b + 1) if bar.open_time in wanted}
+
+
+def _place(event: Event) -> tuple[int, int]:
+    """Order of events in the log: by time, a gap before the bar after it, its healing after the bars that healed it."""
+    if isinstance(event.payload, Gap):
+        return (event.payload.end_ms, 0) if event.payload.status == "healed" else (event.event_time, -1)
+    return event.event_time, 1
+
+
+def write(log: EventLog, events: list[Event], clock: Clock, report: IngestReport) -> list[Event]:
+    """Store events in one transaction and count those that were new."""
+    if not events:
+        return []
+    with log.transaction() as transaction:
+        before = transaction.head()
+        stored = transaction.append(events, writer=WRITER, recorded_at_ms=clock.now_ms())
+    report.count(stored, before)
+    return stored
+
+
+def action_events(log: Reader, symbol: str, timeframe: str, calendar: Calendar) -> list[Event]:
+    """Return the corporate actions that the stored daily bars show, as events."""
+    bars = load_bars(log, symbol, timeframe, adjusted=False)
+    limit = BIST_LIMIT if calendar.name == "XIST" else None
+    return [new_event(symbol, time, action) for time, action in detect(bars, daily_limit=limit)]
+
+
+def heal_gaps(
+    log: EventLog, source: Source, symbol: str, timeframe: str, *, calendar: Calendar | str, clock: Clock
+) -> IngestReport:
+    """Ask the source again for every gap that is open or a hole, and store what it has by now.
+
+    Returns
+    -------
+    What was healed. A gap healed in part is announced anew for what is left of it.
+    """
+    market = get_calendar(calendar) if isinstance(calendar, str) else calendar
+    report = IngestReport(symbol, timeframe, source.name)
+    key = series_key(symbol, timeframe)
+    for event in log.read(kinds={"gap"}, key=key, newest_revision=True):
+        gap = event.payload
+        if not isinstance(gap, Gap) or gap.status == "healed":
+            continue
+        series = SeriesIngest(log, source, symbol, timeframe, market, before_ms=gap.start_ms)
+        write(log, refill(series, gap, clock.now_ms()), clock, report)
+    return report
+
+
+def refill(series: SeriesIngest, gap: Gap, now_ms: int, *, last_try: bool = True) -> list[Event]:
+    """Fetch a gap's bars and return the events that follow, the gap's next revision included."""
+    events: list[Event] = []
+    for bar in sorted(series.fetch(gap.start_ms, gap.end_ms), key=lambda one: one.open_time):
+        events += series.judge(bar, "backfilled", now_ms=now_ms, trusted=True)[0]
+    expected = series.calendar.expected_opens(series.timeframe, gap.start_ms, gap.end_ms)
+    there = {event.event_time for event in events if event.kind == "bar"}
+    there |= {
+        event.event_time
+        for event in series.log.read(kinds={"bar"}, key=series.key, start_ms=gap.start_ms, end_ms=gap.end_ms)
+    }
+    left = [int(time) for time in expected if int(time) not in there]
+    if not left:
+        events.append(series.gap_events(gap, "healed", "the source had them when asked again")[1])
+    elif last_try:
+        reason = gap.reason if gap.status == "hole" and len(left) == gap.missing_bars else f"{len(left)} still missing"
+        events.append(series.gap_events(gap, "hole", reason or "the source has no bar")[1])
+    return events

@@ -1,0 +1,203 @@
+"""One series on its way into the log: judged, its gaps found, all turned into events. It writes nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kalibre.bars.calendars import Calendar
+from kalibre.bars.checks import WINDOW, BarChecker, Verdict
+from kalibre.bars.gaps import group_missing
+from kalibre.bars.history import bar_of
+from kalibre.bars.reasons import raw_text
+from kalibre.core.bars import Bar
+from kalibre.core.events import BarClosed, BarQuarantined, Event, Gap, new_event, series_key
+from kalibre.core.protocols import Source
+from kalibre.log.protocol import Reader
+
+WRITER = "ingest"
+
+
+class SeriesIngest:
+    """Judge the bars of a series and say which events follow.
+
+    Parameters
+    ----------
+    log
+        Read for what is already known; never written here.
+    source
+        Asked for missing bars and for the truth of doubtful ones.
+    before_ms
+        Begin as if bars from this time on were unknown; None begins after the newest bar.
+    """
+
+    def __init__(
+        self,
+        log: Reader,
+        source: Source,
+        symbol: str,
+        timeframe: str,
+        calendar: Calendar,
+        *,
+        before_ms: int | None = None,
+    ) -> None:
+        self.log, self.source, self.calendar = log, source, calendar
+        self.symbol, self.timeframe = symbol, timeframe
+        self.key = series_key(symbol, timeframe)
+        self.checker = BarChecker(symbol, timeframe, calendar, known=self._stored)
+        self.checker.prime(self._last_stored(before_ms))
+        last = self.checker.last
+        self.cursor: int | None = None if last is None else last.open_time
+        """Open time of the newest bar whose neighbours before it are accounted for."""
+        self.no_trade = 0
+        self._why: dict[int, str] = {}
+        self._waiting: dict[int, str] = {}  # provenance of bars held back
+
+    def _stored(self, open_time: int) -> Bar | None:
+        events = self.log.read(
+            kinds={"bar"}, key=self.key, start_ms=open_time, end_ms=open_time + 1, newest_revision=True
+        )
+        return bar_of(events[-1]) if events else None
+
+    def _last_stored(self, before_ms: int | None) -> list[Bar]:
+        newest = self.log.latest("bar", key=self.key, by="event_time")
+        if newest is None:
+            return []
+        end = newest.event_time + 1 if before_ms is None else min(before_ms, newest.event_time + 1)
+        reach = WINDOW + 1
+        while True:  # farther and farther back, until the window is full or the log has no more
+            expected = self._reach_back(end, reach)
+            events = self.log.read(kinds={"bar"}, key=self.key, start_ms=expected, end_ms=end, newest_revision=True)
+            times = {event.event_time: event for event in events}
+            if len(times) > WINDOW or reach > 64 * WINDOW:
+                return [bar_of(times[time]) for time in sorted(times)[-WINDOW - 1 :]]
+            reach *= 4
+
+    def _reach_back(self, end_ms: int, bars: int) -> int:
+        """Return a time that lies about so many bars before another, by the calendar's yearly count."""
+        year_ms = 365 * 86_400_000
+        return end_ms - int(bars / self.calendar.bars_per_year(self.timeframe) * year_ms * 1.1) - 1
+
+    # --- judging -------------------------------------------------------------------------------------------------
+
+    def judge(self, bar: Bar, provenance: str, *, now_ms: int, trusted: bool) -> tuple[list[Event], list[Verdict]]:
+        """Judge one bar; return the events that follow, and the verdicts that need the source (`verify`)."""
+        events: list[Event] = []
+        doubtful: list[Verdict] = []
+        self._waiting[bar.open_time] = provenance
+        for verdict in self.checker.judge(bar, now_ms=now_ms, trusted=trusted):
+            self._follow(verdict, provenance, events, doubtful)
+        return events, doubtful
+
+    def finish(self) -> list[Event]:
+        """Settle what can be settled at the end of a history."""
+        events: list[Event] = []
+        for verdict in self.checker.finish():
+            self._follow(verdict, "backfilled", events, [])
+        return events
+
+    def _follow(self, verdict: Verdict, provenance: str, events: list[Event], doubtful: list[Verdict]) -> None:
+        bar = verdict.bar
+        if verdict.action in {"accept", "revise"}:
+            came_as = self._waiting.pop(bar.open_time, provenance)
+            self._why.pop(bar.open_time, None)
+            events.append(self.bar_event(bar, came_as))
+        elif verdict.action == "quarantine":
+            self._waiting.pop(bar.open_time, None)
+            self._why[bar.open_time] = f"quarantined: {', '.join(verdict.reasons)}"
+            events.append(self.quarantine_event(bar, verdict.reasons, verdict.detail, provenance))
+        elif verdict.action == "no_trade":
+            self._waiting.pop(bar.open_time, None)
+            self._why[bar.open_time] = "no trade"
+            self.no_trade += 1
+        elif verdict.action == "verify":
+            doubtful.append(verdict)
+
+    def bar_event(self, bar: Bar, provenance: str) -> Event:
+        """Return the event of an accepted bar."""
+        content = {name: getattr(bar, name) for name in Bar.__struct_fields__}
+        return new_event(self.key, bar.open_time, BarClosed(**content), provenance=provenance)
+
+    def quarantine_event(self, bar: Bar, reasons: tuple[str, ...], detail: str, provenance: str) -> Event:
+        """Return the event of a bar that is kept aside, as it came."""
+        payload = BarQuarantined(raw=raw_text(bar), reasons=reasons, detail=detail)
+        return new_event(self.key, bar.open_time, payload, provenance=provenance)
+
+    # --- gaps ----------------------------------------------------------------------------------------------------
+
+    def missing_before(self, open_time: int, there: Iterable[int] = ()) -> NDArray[np.int64]:
+        """Return expected open times after the newest bar (held ones included) and before `open_time`."""
+        held = self.checker.held
+        start = held[-1].open_time if held else self.cursor
+        if start is None or open_time <= start:
+            return np.empty(0, dtype=np.int64)
+        expected = self.calendar.expected_opens(self.timeframe, start + 1, open_time)
+        return np.setdiff1d(expected, np.fromiter(there, dtype=np.int64))
+
+    def fetch(self, start_ms: int, end_ms: int) -> list[Bar]:
+        """Ask the source for a range; bars outside it, which some sources add, are left out."""
+        chunks = self.source.history(self.symbol, self.timeframe, start_ms=start_ms, end_ms=end_ms)
+        return [bar for chunk in chunks for bar in chunk if start_ms <= bar.open_time < end_ms]
+
+    def account(
+        self, accepted: Sequence[int], *, until_ms: int | None = None, healed: Sequence[int] = (), final: bool = True
+    ) -> list[Event]:
+        """Move the cursor over newly accepted bars and announce what is missing between them.
+
+        Parameters
+        ----------
+        accepted
+            Open times accepted now, in any order.
+        until_ms
+            Open time of a later bar that is known already; what is missing before it counts too.
+        healed
+            Times that were missing at first and were fetched: announced as found and healed.
+        final
+            True: what is missing is a hole. False: the gap stays open, to be asked for again.
+        """
+        times = sorted(accepted)
+        start = self.cursor if self.cursor is not None else (times[0] if times else None)
+        ends = [*times[-1:], *([until_ms] if until_ms is not None else [])]
+        if start is None or not ends:
+            return []
+        end = max(ends)
+        expected = self.calendar.expected_opens(self.timeframe, start + 1, end)
+        there = np.array(times, dtype=np.int64)
+        missing = np.setdiff1d(expected, there)
+        events: list[Event] = []
+        repaired = np.intersect1d(np.array(healed, dtype=np.int64), there)
+        for gap in group_missing(repaired, self.calendar, self.timeframe):
+            events.extend(self.gap_events(gap, "healed", "the source had them when asked again"))
+        for gap in self._by_reason(missing):
+            events.extend(self.gap_events(gap, "hole" if final else "open", gap.reason))
+        if times:
+            self.cursor = max(times[-1], start)
+        for time in [time for time in self._why if time < end]:
+            del self._why[time]
+        return events
+
+    def _by_reason(self, missing: NDArray[np.int64]) -> list[Gap]:
+        """Join neighbours that are missing for one reason."""
+        runs: list[Gap] = []
+        reasons = np.array([self._why.get(int(time), "the source has no bar") for time in missing], dtype=object)
+        for reason in dict.fromkeys(reasons.tolist()):
+            runs.extend(group_missing(missing[reasons == reason], self.calendar, self.timeframe, reason=reason))
+        return sorted(runs, key=lambda gap: gap.start_ms)
+
+    def gap_events(self, gap: Gap, status: str, reason: str) -> list[Event]:
+        """Return the announcement of a gap, and what became of it if that is known."""
+        found = Gap(start_ms=gap.start_ms, end_ms=gap.end_ms, missing_bars=gap.missing_bars, status="open")
+        events = [new_event(self.key, gap.start_ms, found)]
+        if status == "healed":
+            events.append(new_event(self.key, gap.start_ms, _with(found, "healed", reason)))
+        elif status == "hole":
+            events.append(new_event(self.key, gap.start_ms, _with(found, "hole", reason)))
+        return events
+
+
+def _with(gap: Gap, status: str, reason: str) -> Gap:
+    import msgspec
+
+    return msgspec.structs.replace(gap, status=status, reason=reason)
