@@ -114,6 +114,9 @@ class ApiSettings(_Section):
         default_factory=dict, description="key = comma separated scopes of read, predict, operate, kill, admin"
     )
     public: bool = Field(False, description="allow an address that is not loopback; needs keys of your own")
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="further names that clients may call this server by, for example ('kalibre.example.com',)"
+    )
 
 
 class Settings(BaseSettings):

@@ -1,0 +1,284 @@
+"""The live view: a thread that tails the log, folds features and leaves an immutable picture for the requests to read.
+
+The features come from the same engine as in training and on paper, fed the bars in the order of the log. A request
+never waits for this thread; if the thread stops, its heartbeat grows old and every answer becomes HOLD.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from kalibre.api.answers import Standing
+from kalibre.api.folds import FeatureFold, Ledger
+from kalibre.api.served import ServedModel
+from kalibre.core.errors import CalendarError, KalibreError
+from kalibre.core.events import (
+    Account,
+    Automation,
+    BarClosed,
+    Event,
+    Kill,
+    Order,
+    OrderCancelled,
+    Signal,
+    Tick,
+    series_key,
+)
+from kalibre.core.settings import Settings
+from kalibre.core.timeframe import DAY_MS, timeframe_ms
+from kalibre.registry.champion import Alias, ChampionFollower, Holder
+
+if TYPE_CHECKING:
+    from kalibre.log.protocol import EventLog
+
+ROLES: tuple[Alias, ...] = ("champion", "challenger")
+HEARTBEAT_LIMIT_S = 10.0
+"""A picture older than this is no picture: the thread that draws it has stopped or hangs."""
+
+_KINDS = {"bar", "tick", "kill", "automation", "promotion", "signal", "order", "order_cancelled", "account"}
+_PAGE = 2_000
+_LONGEST_CLOSURE_MS = 14 * DAY_MS
+_logger = logging.getLogger("kalibre.api")
+
+
+@dataclass(frozen=True)
+class SeriesView:
+    """One series at one position: its newest bar and what each role makes of it.
+
+    `overdue_ms` is when, by the market's calendar, so many bars should have come since that something must be wrong.
+    """
+
+    symbol: str
+    as_of_ms: int | None
+    roles: Mapping[Alias, Standing]
+    overdue_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Everything that requests read, at one position of the log; replaced as a whole.
+
+    `market_lead_ms` is how far the market's clock (recorded ticks) is ahead of this machine's: 0 in live trading, more
+    or less in a replay.
+    """
+
+    seq: int = 0
+    series: Mapping[str, SeriesView] = field(default_factory=dict)
+    kill: Kill | None = None
+    kill_since_ms: int | None = None
+    automation: Automation | None = None
+    market_lead_ms: int = 0
+    ready: bool = False
+    problem: str = "the server is starting: it has not read the log yet"
+
+    @property
+    def killed(self) -> bool:
+        """Whether the kill switch is engaged."""
+        return self.kill is not None and self.kill.engaged
+
+
+class LiveView:
+    """Follows the log in a thread of its own and keeps `picture` up to date.
+
+    Parameters
+    ----------
+    settings
+        Which series to follow, where the models are, how stale is stale.
+    open_log
+        Returns the log, opening it if it is not open.
+    patience_s
+        Longest time between two looks at the log.
+    """
+
+    def __init__(self, settings: Settings, open_log: Callable[[], EventLog], *, patience_s: float = 0.25) -> None:
+        self._settings = settings
+        self._open_log = open_log
+        self._patience_s = patience_s
+        self._series = {series_key(s, settings.market.timeframe): s for s in settings.market.symbols}
+        self._folds: dict[tuple[str, str], FeatureFold] = {}
+        self._ledgers: dict[tuple[str, Alias], Ledger] = {}
+        self._newest_open_ms: dict[str, int] = {}
+        self._stop = threading.Event()
+        self._drawn = threading.Condition()
+        self._thread = threading.Thread(target=self._follow, name="kalibre-live", daemon=True)
+        self._beat = time.monotonic()
+        self.picture = Picture(
+            series=MappingProxyType({s: SeriesView(s, None, _waiting("the server is starting")) for s in self.symbols})
+        )
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols that are followed."""
+        return self._settings.market.symbols
+
+    @property
+    def heartbeat_age_s(self) -> float:
+        """Seconds since the thread last looked at the log."""
+        return time.monotonic() - self._beat
+
+    def start(self) -> None:
+        """Begin to follow; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10.0)
+
+    def wait_for(self, seq: int, *, timeout_s: float) -> bool:
+        """Wait until the picture knows the log up to `seq`; returns whether it does."""
+        with self._drawn:
+            return self._drawn.wait_for(lambda: self.picture.seq >= seq, timeout=timeout_s)
+
+    # --- the thread ---------------------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._follow_log(self._open_log())
+            except KalibreError as error:
+                # The log may come back (a database restarts); until then nothing is decided.
+                _logger.warning("live view: %s", error)
+                self._publish(replace(self.picture, problem=f"the log cannot be read: {error}", ready=False))
+                self._stop.wait(1.0)
+
+    def _follow_log(self, log: EventLog) -> None:
+        follower = ChampionFollower(log, self._settings.models_dir, prepare=ServedModel)
+        self._folds.clear()
+        self._ledgers.clear()
+        position = log.head()
+        picture = self._first_picture(log, position)
+        follower.poll(upto=position)
+        self._fold_missing(log, follower, position)
+        self._publish(self._draw(picture, follower, position))
+        while not self._stop.is_set():
+            head = log.wait(position, self._patience_s, self._stop.is_set)
+            self._beat = time.monotonic()
+            picture = self.picture
+            changed = False
+            while position < head and not self._stop.is_set():
+                events = log.read(after=position, upto=head, kinds=_KINDS, limit=_PAGE)
+                for event in events:
+                    picture = self._take(event, picture)
+                position = events[-1].seq if len(events) == _PAGE else head
+                changed = True
+            if follower.poll(upto=position):
+                self._fold_missing(log, follower, position)
+                changed = True
+            if changed or not picture.ready:
+                self._publish(self._draw(picture, follower, position))
+
+    def _first_picture(self, log: EventLog, position: int) -> Picture:
+        picture = Picture()
+        for kind in ("tick", "kill", "automation"):
+            event = log.latest(kind)
+            if event is not None and event.seq <= position:
+                picture = self._take(event, picture)
+        for series in self._series:
+            newest = log.latest("bar", key=series, by="event_time")
+            if newest is not None and newest.seq <= position:
+                picture = self._take(newest, picture)
+            for role in ROLES:
+                for kind in ("account", "order", "order_cancelled", "signal"):
+                    event = log.latest(kind, key=f"{series}|{role}")
+                    if event is not None and event.seq <= position:
+                        picture = self._take(event, picture)
+        return picture
+
+    def _take(self, event: Event, picture: Picture) -> Picture:
+        match event.payload:
+            case BarClosed() as bar:
+                newest = self._newest_open_ms.get(event.key)
+                self._newest_open_ms[event.key] = bar.open_time if newest is None else max(newest, bar.open_time)
+                for fold in self._folds.values():
+                    if fold.series == event.key:
+                        fold.take(bar)
+            case Tick(now_ms=now_ms):
+                return replace(picture, market_lead_ms=now_ms - event.recorded_at)
+            case Kill() as kill:
+                return replace(picture, kill=kill, kill_since_ms=event.event_time)
+            case Automation() as automation:
+                return replace(picture, automation=automation)
+            case Signal(role=role) | Order(role=role) | OrderCancelled(role=role) | Account(role=role):
+                series = event.key.rpartition("|")[0]
+                for known in ROLES:
+                    if known == role and series in self._series:
+                        self._ledgers.setdefault((series, known), Ledger()).take(event)
+        return picture
+
+    def _fold_missing(self, log: EventLog, follower: ChampionFollower[ServedModel], position: int) -> None:
+        """Fold the history of every feature set that a model needs and that is not folded yet; drop those unused."""
+        needed: dict[tuple[str, str], ServedModel] = {}
+        for series in self._series:
+            for role in ROLES:
+                holder = follower.current.get((series, role))
+                if holder is not None and holder.prepared is not None:
+                    needed[series, holder.prepared.features_key] = holder.prepared
+        for place in set(self._folds) - set(needed):
+            del self._folds[place]
+        for place, model in needed.items():
+            if place not in self._folds:
+                fold = FeatureFold(place[0], self._series[place[0]], self._settings.market.timeframe, model.bundle.spec)
+                fold.read(log, upto=position, beat=self._touch, should_stop=self._stop.is_set)
+                self._folds[place] = fold
+
+    def _touch(self) -> None:
+        self._beat = time.monotonic()
+
+    def _draw(self, picture: Picture, follower: ChampionFollower[ServedModel], position: int) -> Picture:
+        views = {}
+        for series, symbol in self._series.items():
+            roles = {role: self._stand(series, role, follower.current.get((series, role))) for role in ROLES}
+            newest = self._newest_open_ms.get(series)
+            as_of_ms = None if newest is None else newest + timeframe_ms(self._settings.market.timeframe)
+            views[symbol] = SeriesView(symbol, as_of_ms, MappingProxyType(roles), self._overdue_ms(as_of_ms))
+        return replace(picture, seq=position, series=MappingProxyType(views), ready=True, problem="")
+
+    def _stand(self, series: str, role: Alias, holder: Holder[ServedModel] | None) -> Standing:
+        if holder is None or holder.model_id is None:
+            return Standing(problem=f"no model is {role} of {series}: train one and promote it", vacant=True)
+        model = holder.prepared
+        if model is None:
+            return Standing(problem=holder.problem)
+        fold = self._folds[series, model.features_key]
+        if problem := fold.problem(model):
+            return Standing(model=model, problem=problem)
+        ledger = self._ledgers.get((series, role))
+        return Standing(
+            model=model,
+            p_up=fold.p_up(model),
+            holding=None if ledger is None else ledger.holding(fold.as_of_ms),
+            decided=None if ledger is None else ledger.decided(fold.as_of_ms, model.model_id),
+        )
+
+    def _overdue_ms(self, as_of_ms: int | None) -> int | None:
+        if as_of_ms is None:
+            return None
+        from kalibre.bars.calendars import get_calendar
+
+        market, late = self._settings.market, self._settings.risk.stale_bars
+        step_ms = timeframe_ms(market.timeframe)
+        try:
+            until = as_of_ms + (late + 1) * step_ms + _LONGEST_CLOSURE_MS
+            opens = get_calendar(market.calendar).expected_opens(market.timeframe, as_of_ms, until)
+        except CalendarError:
+            # The calendar ends before these bars: judge as if the market were always open.
+            return as_of_ms + late * step_ms
+        return int(opens[late]) if len(opens) > late else until
+
+    def _publish(self, picture: Picture) -> None:
+        with self._drawn:
+            self.picture = picture
+            self._beat = time.monotonic()
+            self._drawn.notify_all()
+
+
+def _waiting(problem: str) -> Mapping[Alias, Standing]:
+    return MappingProxyType({role: Standing(problem=problem, vacant=True) for role in ROLES})
