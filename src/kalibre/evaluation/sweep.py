@@ -1,72 +1,42 @@
 """Sweep: every (entry, exit) threshold pair backtested in one compiled kernel, fill for fill as the engine does.
 
-Two paths give the same fills. The *step* path runs `kalibre.trading.engine.step` bar by bar for each pair. The *event*
-path does not look at a pair's quiet bars at all. It takes the pairs of one exit threshold together: the bars at or
-below that threshold cut time into segments, at whose end every long pair is sold. Within a segment a pair is bought at
-the first bar that reaches its entry threshold, so the pairs bought at one bar are neighbours in the order of their
-entry thresholds, and differ in cash only: what the trade does per unit of cash is worked out once for all of them, and
-the cash itself is carried through the engine's own `buy` and `sell`, lane by lane. A pair that meets the daily loss
-limit is handed to `step` until the end of the segment. Funding changes cash between fills, so with it the step path
-runs.
+Two paths give the same fills. The *step* path runs `kalibre.trading.engine.step` for every pair and bar. The *event*
+path, `kalibre.trading.lanes`, jumps from fill to fill and carries neighbouring pairs side by side.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from kalibre.core.bars import Bars
 from kalibre.core.errors import EvaluationError, PolicyError
 from kalibre.core.protocols import FloatArray
 from kalibre.core.settings import CostSettings, RiskSettings
-from kalibre.core.timeframe import DAY_MS
-from kalibre.trading.engine import (
-    BUY,
-    CASH,
-    EQUITY,
-    QUANTITY,
-    SELL,
-    Terms,
-    aligned,
-    funding_column,
-    new_ledger,
-    step,
-    terms,
+from kalibre.trading.engine import Terms, aligned, funding_column, new_ledger, terms
+from kalibre.trading.lanes import (
+    DRAWDOWN,
+    HELD_BARS,
+    RETURNS,
+    SQUARES,
+    TALLY_SIZE,
+    TRADES,
+    TURNOVER,
+    WINS,
+    WORTH,
+    Columns,
+    prepare,
+    sweep_events,
+    sweep_steps,
 )
 from kalibre.trading.policy import Policy
 
-F = TypeVar("F", bound=Callable[..., Any])
 IntArray = NDArray[np.int64]
-
-
-def compiled(function: F) -> F:
-    """Compile a kernel without fastmath; it lets other Python threads run meanwhile."""
-    return cast(F, njit(cache=True, error_model="numpy", nogil=True)(function))
-
-
-# What is summed for a pair, and the figures made of it.
-RETURNS, SQUARES, HELD_BARS, TURNOVER, TRADES, WINS, PEAK, DRAWDOWN, ENTRY_CASH, LAST_EQUITY = range(10)
-TALLY_SIZE = 10
-
-
-class Columns(NamedTuple):
-    """What the kernels read of each bar, arrays of shape (n_bars,)."""
-
-    open_time: IntArray
-    open_price: FloatArray
-    close_price: FloatArray
-    p_up: FloatArray
-    volatility: FloatArray
-    funding: FloatArray
-    day: IntArray
-    fraction: FloatArray
-    """Share of cash that an entry decided at this bar's close spends; 0 where none can be filled."""
 
 
 @dataclass(frozen=True)
@@ -130,69 +100,6 @@ def threshold_grid(score: FloatArray, n_pairs: int) -> tuple[FloatArray, FloatAr
     return entries[keep], exits[keep]
 
 
-@compiled
-def _with_thresholds(terms: Terms, entry: float, exit_: float) -> Terms:
-    return Terms(
-        entry,
-        exit_,
-        terms.fee,
-        terms.slippage,
-        terms.max_exposure,
-        terms.risk_per_trade,
-        terms.root_horizon,
-        terms.day_floor,
-        terms.step_ms,
-        terms.stale_ms,
-    )
-
-
-@compiled
-def _follow(ledger: FloatArray, terms: Terms, columns: Columns, first: int, last: int, tally: FloatArray) -> None:
-    """Carry one pair over bars `first` to `last` with the engine's step, and add up what happens."""
-    for t in range(first, last + 1):
-        before = ledger[EQUITY]
-        done = step(
-            ledger,
-            terms,
-            columns.open_time[t],
-            columns.open_price[t],
-            columns.close_price[t],
-            columns.p_up[t],
-            columns.volatility[t],
-            columns.funding[t],
-            True,
-        )
-        value = done.fill_quantity * done.fill_price
-        if done.fill_side == BUY:
-            tally[ENTRY_CASH] = before
-            tally[TURNOVER] += value / before
-        elif done.fill_side == SELL:
-            after = ledger[CASH]
-            tally[TRADES] += 1
-            tally[WINS] += after > tally[ENTRY_CASH]
-            tally[TURNOVER] += value / (after + done.fill_fee)
-        equity = ledger[EQUITY]
-        change = equity / before - 1.0
-        tally[RETURNS] += change
-        tally[SQUARES] += change * change
-        tally[HELD_BARS] += ledger[QUANTITY] > 0.0
-        tally[PEAK] = max(tally[PEAK], equity)
-        tally[DRAWDOWN] = max(tally[DRAWDOWN], 1.0 - equity / tally[PEAK])
-    tally[LAST_EQUITY] = ledger[EQUITY]
-
-
-@compiled
-def _sweep_steps(
-    columns: Columns, terms: Terms, start: FloatArray, entries: FloatArray, exits: FloatArray, tallies: FloatArray
-) -> None:
-    for k in range(len(entries)):
-        ledger = start.copy()
-        tallies[PEAK, k] = start[EQUITY]
-        tally = tallies[:, k].copy()
-        _follow(ledger, _with_thresholds(terms, entries[k], exits[k]), columns, 0, len(columns.open_time) - 1, tally)
-        tallies[:, k] = tally
-
-
 def sweep(
     bars: Bars,
     p_up: FloatArray,
@@ -243,16 +150,31 @@ def sweep(
     columns = _columns(bars, p_up, volatility, funding, shared)
     start = new_ledger(risk)
     tallies = np.zeros((TALLY_SIZE, n_pairs))
-    taken: Literal["event", "step"] = "step"
-    _sweep_steps(columns, shared, start, entries, exits, tallies)
+    taken: Literal["event", "step"] = "event" if path == "auto" and funding is None else "step"
+    if taken == "step":
+        sweep_steps(columns, shared, start, entries, exits, tallies)
+    else:
+        order = np.lexsort((entries, exits))
+        sorted_exits = exits[order]
+        bounds = np.flatnonzero(np.diff(sorted_exits, prepend=-np.inf, append=np.inf))
+        shared_arguments = (columns, shared, start, entries[order], sorted_exits, bounds)
+        part_tallies = np.zeros((TALLY_SIZE, n_pairs))
+        if threads == 1:
+            sweep_events(*shared_arguments, 0, 1, part_tallies)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                runs = [pool.submit(sweep_events, *shared_arguments, i, threads, part_tallies) for i in range(threads)]
+            for run in runs:
+                run.result()
+        tallies[:, order] = part_tallies
     return _figures(tallies, entries, exits, n, bars_per_year, risk.initial_cash, taken)
 
 
 def _columns(bars: Bars, p_up: FloatArray, volatility: FloatArray, funding: FloatArray | None, terms: Terms) -> Columns:
     n = len(bars)
     volatility = aligned("volatility", volatility, n)
-    day: IntArray = (bars.close_time - 1) // DAY_MS
-    fraction = np.zeros(n)
+    day, prepared = np.zeros(n, dtype=np.int64), np.zeros((7, n))
+    prepare(bars.open_time, bars.open, bars.close, volatility, terms, day, prepared)
     return Columns(
         bars.open_time,
         bars.open,
@@ -261,7 +183,7 @@ def _columns(bars: Bars, p_up: FloatArray, volatility: FloatArray, funding: Floa
         volatility,
         funding_column(funding, n),
         day,
-        fraction,
+        *prepared,
     )
 
 
@@ -289,7 +211,7 @@ def _figures(
         turnover=tallies[TURNOVER] * bars_per_year / n,
         exposure=tallies[HELD_BARS] / n,
         n_trades=trades.astype(np.int64),
-        total_return=tallies[LAST_EQUITY] / initial_cash - 1.0,
-        final_equity=tallies[LAST_EQUITY].copy(),
+        total_return=tallies[WORTH] / initial_cash - 1.0,
+        final_equity=tallies[WORTH].copy(),
         path=path,
     )

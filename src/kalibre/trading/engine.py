@@ -7,12 +7,10 @@ whole account is one small array, so that the live form stores it in a snapshot 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from kalibre.core.bars import Bars
@@ -22,6 +20,7 @@ from kalibre.core.settings import CostSettings, RiskSettings
 from kalibre.core.timeframe import DAY_MS
 from kalibre.trading import costs as costs_module
 from kalibre.trading import risk as risk_module
+from kalibre.trading._compile import compiled, inlined
 from kalibre.trading.policy import (
     DAY_LOST,
     DAY_OVER,
@@ -37,14 +36,6 @@ from kalibre.trading.policy import (
     WAITS,
     Policy,
 )
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def compiled(function: F) -> F:
-    """Compile a kernel without fastmath: the same floats everywhere, whoever calls it."""
-    return cast(F, njit(cache=True, error_model="numpy")(function))
-
 
 # The ledger, an array of float64. Times fit: milliseconds stay below 2**53.
 CASH, QUANTITY, EQUITY, DAY, DAY_BASE, HALT_DAY, PENDING, PENDING_FRACTION, PENDING_TIME = range(9)
@@ -99,7 +90,7 @@ def new_ledger(risk: RiskSettings) -> FloatArray:
     return ledger
 
 
-@compiled
+@inlined
 def position_fraction(max_exposure: float, risk_per_trade: float, root_horizon: float, volatility: float) -> float:
     """Return the share of equity to buy; 0 where volatility is unknown or not positive.
 
@@ -110,26 +101,38 @@ def position_fraction(max_exposure: float, risk_per_trade: float, root_horizon: 
     return min(max_exposure, risk_per_trade / (volatility * root_horizon))
 
 
-@compiled
+@inlined
+def buy_price(open_price: float, slippage: float) -> float:
+    """Return what a purchase at this open pays a unit, before the fee."""
+    return open_price * (1.0 + slippage)
+
+
+@inlined
+def sell_price(open_price: float, slippage: float) -> float:
+    """Return what a sale at this open brings a unit, before the fee."""
+    return open_price * (1.0 - slippage)
+
+
+@inlined
 def buy(cash: float, fraction: float, unit_cost: float) -> tuple[float, float]:
     """Spend a fraction of the cash, fee included; return the cash left (never below 0) and the quantity."""
     spend = cash * fraction
     return cash - spend, spend / unit_cost
 
 
-@compiled
+@inlined
 def sell(cash: float, quantity: float, unit_proceeds: float) -> float:
     """Sell everything; return the cash after it, fee paid."""
     return cash + quantity * unit_proceeds
 
 
-@compiled
+@inlined
 def day_of(close_time: int) -> int:
     """Return the UTC day a bar belongs to: one that closes at midnight belongs to the day that ends."""
     return (close_time - 1) // DAY_MS
 
 
-@compiled
+@inlined
 def _settle(ledger: FloatArray, terms: Terms, open_time: int, open_price: float) -> tuple[int, float, float, bool]:
     """Fill what is pending at this open; return side, quantity, price, and whether it was cancelled instead."""
     pending, quantity = ledger[PENDING], ledger[QUANTITY]
@@ -138,17 +141,17 @@ def _settle(ledger: FloatArray, terms: Terms, open_time: int, open_price: float)
         # A purchase does not wait across a hole: what it was decided on is history by then.
         if open_time - ledger[PENDING_TIME] > terms.stale_ms:
             return NOTHING, 0.0, 0.0, True
-        price = open_price * (1.0 + terms.slippage)
+        price = buy_price(open_price, terms.slippage)
         ledger[CASH], ledger[QUANTITY] = buy(ledger[CASH], ledger[PENDING_FRACTION], price * (1.0 + terms.fee))
         return BUY, ledger[QUANTITY], price, False
     if pending == SELL:
-        price = open_price * (1.0 - terms.slippage)
+        price = sell_price(open_price, terms.slippage)
         ledger[CASH], ledger[QUANTITY] = sell(ledger[CASH], quantity, price * (1.0 - terms.fee)), 0.0
         return SELL, quantity, price, False
     return NOTHING, 0.0, 0.0, False
 
 
-@compiled
+@inlined
 def _mark(ledger: FloatArray, terms: Terms, close_time: int, close_price: float, funding: float) -> bool:
     """Pay funding, value the account at this close, and say whether the day has lost too much."""
     ledger[CASH] -= ledger[QUANTITY] * close_price * funding
@@ -162,7 +165,7 @@ def _mark(ledger: FloatArray, terms: Terms, close_time: int, close_price: float,
     return bool(day_lost)
 
 
-@compiled
+@inlined
 def _decide_long(terms: Terms, p_up: float, day_lost: bool) -> tuple[int, int]:
     """Return action and reason for an account that holds a position; a limit comes before any forecast."""
     if day_lost:
@@ -174,7 +177,7 @@ def _decide_long(terms: Terms, p_up: float, day_lost: bool) -> tuple[int, int]:
     return HOLD, KEEPS
 
 
-@compiled
+@inlined
 def _decide_flat(terms: Terms, p_up: float, fraction: float, day_over: bool) -> tuple[int, int]:
     """Return action and reason for an account that holds cash only."""
     if math.isnan(p_up):
