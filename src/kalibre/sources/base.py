@@ -122,26 +122,21 @@ def epoch_to_ms(times: NDArray[np.int64]) -> NDArray[np.int64]:
     return result
 
 
-def common_step_ms(times: NDArray[np.int64]) -> int | None:
-    """Return the most frequent distance of neighbouring times, or None where fewer than two differ."""
-    steps = np.abs(np.diff(times))
-    steps = steps[steps > 0]
-    if not steps.size:
-        return None
-    values, counts = np.unique(steps, return_counts=True)
-    return int(values[np.argmax(counts)])
-
-
 def check_step(times: NDArray[np.int64], timeframe: str, *, where: str) -> None:
     """Refuse bars that are not of the asked timeframe.
 
     Raises
     ------
     SourceFormatError
-        If most neighbours are further apart or closer than one bar; the message says how far.
+        If neither the most frequent distance of neighbours nor the least is one bar; the message says what is. (The
+        least serves thinly traded markets, where most neighbours are several bars apart.)
     """
-    step = common_step_ms(times)
-    if step is not None and len(times) > 2 and step != timeframe_ms(timeframe):
+    steps = np.abs(np.diff(times))
+    values, counts = np.unique(steps[steps > 0], return_counts=True)
+    if len(times) <= 2 or not values.size:
+        return
+    step = int(values[np.argmax(counts)])
+    if timeframe_ms(timeframe) not in {step, int(values[0])}:
         units = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000))
         told = next((f"{step // ms}{unit}" for unit, ms in units if step % ms == 0), f"{step} ms")
         raise SourceFormatError(

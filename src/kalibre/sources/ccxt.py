@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import pairwise
 from typing import Any, ClassVar, TypeVar
 
 from kalibre.core.bars import Bar, Bars
@@ -127,6 +128,7 @@ class Ccxt:
             bars = {bar.open_time: bar for bar in map(self._bar, rows)}
             page = [bars[t] for t in sorted(bars) if at <= t < end and t + step_ms <= now_ms]
             if page:
+                self._check_step(page, timeframe, step_ms)
                 yield Bars.from_rows(symbol, timeframe, page)
                 at = page[-1].open_time + step_ms
             elif bars and min(bars) >= end:
@@ -161,6 +163,15 @@ class Ccxt:
             return Bar(open_time=int(opened), **dict(zip(keys, numbers, strict=True)))
         except (TypeError, ValueError) as error:
             raise SourceFormatError(f"{self._exchange.id} sent {row!r:.200}, which is no bar: {error}") from error
+
+    def _check_step(self, page: list[Bar], timeframe: str, step_ms: int) -> None:
+        """Refuse bars closer than the timeframe: the exchange took no notice of it. Further apart is thin trading."""
+        for earlier, later in pairwise(page):
+            if later.open_time - earlier.open_time < step_ms:
+                raise SourceFormatError(
+                    f"{self._exchange.id} sent bars at {earlier.open_time} and {later.open_time} where {timeframe} was "
+                    "asked for: ask for a timeframe that it really keeps"
+                )
 
     def _try(self, call: Callable[[], T]) -> T:
         """Call ccxt, again where trying again can help, and turn its errors into the house's."""

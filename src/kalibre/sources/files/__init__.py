@@ -147,9 +147,7 @@ class Files:
         decimal = self._decimal or (find_decimal(table, written) if written else ".")
         columns: dict[str, Any] = {name: parse_numbers(table, found[name], decimal).to_numpy() for name in numeric}
         time_heading, table = _time_column(table, found["open_time"])
-        columns["open_time"] = parse_times(
-            table, time_heading, timeframe=timeframe, timezone=self._timezone, date_order=self._date_order
-        )
+        columns["open_time"] = parse_times(table, time_heading, timezone=self._timezone, date_order=self._date_order)
         check_step(columns["open_time"], timeframe, where=table.where)
         return Bars(symbol=symbol, timeframe=timeframe, **columns)
 

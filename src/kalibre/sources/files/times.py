@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.core.errors import SourceFormatError, UsageError
-from kalibre.core.timeframe import timeframe_ms
-from kalibre.sources.base import common_step_ms, epoch_to_ms
+from kalibre.sources.base import epoch_to_ms
 from kalibre.sources.files.table import Table
 
 if TYPE_CHECKING:
@@ -26,17 +25,13 @@ ORDERS = ("dmy", "mdy")
 Days = NDArray[np.int64]
 
 
-def parse_times(
-    table: Table, name: str, *, timeframe: str, timezone: str = "UTC", date_order: str = ""
-) -> NDArray[np.int64]:
+def parse_times(table: Table, name: str, *, timezone: str = "UTC", date_order: str = "") -> NDArray[np.int64]:
     """Read the column that says when each bar opened.
 
     Parameters
     ----------
     table, name
         The table and the heading of the column.
-    timeframe
-        Of the bars: one reading of `03.04.2025` makes them that far apart, the other does not.
     timezone
         Of times that name none. A date without a time of day is that day's session and is kept as midnight UTC.
     date_order
@@ -73,10 +68,10 @@ def parse_times(
         return epoch_to_ms(column.cast(pl.Int64).to_numpy())
     if column.dtype != pl.String:
         raise SourceFormatError(f"{table.where}: column {name!r} holds {column.dtype}, not times")
-    return _parse_text(table, name, timeframe, timezone, date_order)
+    return _parse_text(table, name, timezone, date_order)
 
 
-def _parse_text(table: Table, name: str, timeframe: str, timezone: str, date_order: str) -> NDArray[np.int64]:
+def _parse_text(table: Table, name: str, timezone: str, date_order: str) -> NDArray[np.int64]:
     import polars as pl
 
     column = table.frame[name]
@@ -96,7 +91,7 @@ def _parse_text(table: Table, name: str, timeframe: str, timezone: str, date_ord
     parts = column.str.extract_groups(pattern).struct.rename_fields(list(_PARTS)).struct.unnest()
     a, b, c = (parts[key].cast(pl.Int64).to_numpy() for key in "abc")
     if pattern == _YEAR_LAST:
-        order = date_order or _prove_order(table, name, a, b, c, timeframe)
+        order = date_order or _prove_order(table, name, a, b, c)
         a, b, c = (c, b, a) if order == "dmy" else (c, a, b)
     days = _days(a, b, c)
     clock_ms, sound = _clock(parts)
@@ -148,7 +143,7 @@ def _offset_ms(offsets: pl.Series) -> Days:
     return np.where(digits.str.starts_with("-").to_numpy(), -minutes, minutes) * 60_000
 
 
-def _prove_order(table: Table, name: str, first: Days, second: Days, year: Days, timeframe: str) -> str:
+def _prove_order(table: Table, name: str, first: Days, second: Days, year: Days) -> str:
     column = table.frame[name]
     over_first, over_second = np.flatnonzero(first > 12), np.flatnonzero(second > 12)
     if over_first.size and over_second.size:
@@ -161,15 +156,12 @@ def _prove_order(table: Table, name: str, first: Days, second: Days, year: Days,
         return "dmy" if over_first.size else "mdy"
     if np.array_equal(first, second):
         return "dmy"
-    # Every number could be a month. Only one reading puts the bars in order and one bar apart.
+    # Every number could be a month. A file is in order of time, so a reading that is not cannot be right. That bars are
+    # one timeframe apart proves nothing: a month of days read the other way is a year of months.
     readings = {"dmy": _days(year, second, first), "mdy": _days(year, first, second)}
     in_order = {key: bool((np.diff(d) >= 0).all() or (np.diff(d) <= 0).all()) for key, d in readings.items()}
     if in_order["dmy"] != in_order["mdy"]:
         return "dmy" if in_order["dmy"] else "mdy"
-    if timeframe_ms(timeframe) >= 86_400_000:
-        apart = {key: common_step_ms(d * 86_400_000) == timeframe_ms(timeframe) for key, d in readings.items()}
-        if apart["dmy"] != apart["mdy"]:
-            return "dmy" if apart["dmy"] else "mdy"
     row = int(np.flatnonzero(first != second)[0])
     raise SourceFormatError(
         f"{column[row]!r} in {name!r} can be read with the day or the month first, and nothing in the file decides "
