@@ -26,7 +26,9 @@ _START_S = 60.0
 def find_binaries() -> Path | None:
     """Return the folder with `initdb` and `postgres`, or None."""
     spec = importlib.util.find_spec("pgserver")
-    candidates = [Path(place) / "pginstall" / "bin" for place in (spec.submodule_search_locations or ())] if spec else []
+    candidates = (
+        [Path(place) / "pginstall" / "bin" for place in (spec.submodule_search_locations or ())] if spec else []
+    )
     found = shutil.which("postgres")
     candidates += [Path(found).resolve().parent] if found else []
     candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
@@ -80,7 +82,9 @@ class Postgres:
             while True:
                 if self._server is None or self._server.poll() is not None:
                     # After a kill its children hold the shared memory for a moment: it then refuses and is asked again.
-                    self._server = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **self._as)
+                    self._server = subprocess.Popen(
+                        command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **self._as
+                    )
                 try:
                     psycopg.connect(self.url(), connect_timeout=5).close()
                 except psycopg.OperationalError as error:

@@ -301,7 +301,7 @@ def encode_payload(payload: Payload) -> bytes:
     """
     # msgspec writes NaN and infinity as null; a decoded copy that differs shows it without walking the payload twice.
     content = msgspec.json.encode(payload, order="deterministic")
-    if b"null" in content and _has_nonfinite(msgspec.to_builtins(payload)):
+    if b"null" in content and any(map(_has_nonfinite, msgspec.structs.astuple(payload))):
         raise LogError(f"{payload!r} holds NaN or infinity: write None where a value is unknown")
     return content
 

@@ -314,6 +314,8 @@ class Session(ABC):
     def _number(self, name: Name) -> int | None:
         number = self._streams.number.get(name)
         if number is None:
+            if not name[1].isprintable() or not name[1]:
+                raise LogError(f"key {name[1]!r} of a {name[0]} cannot be stored: use printable characters")
             found = self.rows("SELECT id FROM streams WHERE kind = ? AND key = ?", name)
             number = found[0][0] if found else None
         return number
@@ -325,8 +327,6 @@ class Session(ABC):
             return
         last = int(self.rows("SELECT coalesce(max(id), 0) FROM streams")[0][0])
         for number, name in enumerate(missing, start=last + 1):
-            if not name[1] or not name[1].isprintable():
-                raise LogError(f"key {name[1]!r} of a {name[0]} cannot be stored: use printable characters")
             sql = "INSERT INTO streams (id, kind, key, events, last_seq) VALUES (?, ?, ?, 0, 0)"
             self.run(sql, (number, *name))
             numbers[name] = number

@@ -25,6 +25,16 @@ def copy_state(state: State) -> dict[str, Any]:
     return {name: np.array(value) if isinstance(value, np.ndarray) else value for name, value in state.items()}
 
 
+def anchor(log: Reader, position: int) -> str:
+    """Digest the event at a position, wall time included: another history does not have the same."""
+    found = log.read(after=position - 1, upto=position)
+    if not found:
+        return ""
+    event = found[0]
+    about = f"{event.identity}{event.seq}{event.writer}{event.provenance}{event.recorded_at}".encode()
+    return hashlib.sha256(about + encode_payload(event.payload)).hexdigest()
+
+
 def state_digest(state: State) -> str:
     """Return the sha256 of a state: equal only if every name, type, shape and bit is.
 

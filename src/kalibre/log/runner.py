@@ -15,7 +15,6 @@ overtake is left where it stands.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Collection
 from itertools import takewhile
@@ -24,10 +23,10 @@ from pathlib import Path
 import msgspec
 
 from kalibre.core.errors import DeterminismError, LogError, LogLockedError, LogUnavailableError
-from kalibre.core.events import CommandApplied, Event, Kill, encode_payload, new_event
+from kalibre.core.events import CommandApplied, Event, Kill, new_event
 from kalibre.core.protocols import Projection
-from kalibre.log.protocol import EventLog, Progress, Reader, Transaction
-from kalibre.log.replay import Feeder, copy_state, replay, retold, state_digest
+from kalibre.log.protocol import EventLog, Progress, Transaction
+from kalibre.log.replay import Feeder, anchor, copy_state, replay, retold, state_digest
 from kalibre.log.snapshots import About, Snapshots, library_versions
 
 _logger = logging.getLogger(__name__)
@@ -183,7 +182,7 @@ class Runner:
             if not fits or about.position > progress.seq:
                 continue
             # A disk that lied about fsync may bring back a log without its tail, while the snapshot survived.
-            if about.anchor != _anchor(self._log, about.position):
+            if about.anchor != anchor(self._log, about.position):
                 _logger.warning("snapshot of %s at %d is of another log: passed over", self._name, about.position)
                 continue
             self._projection.restore(state)
@@ -284,7 +283,7 @@ class Runner:
                 version=self._progress.version,
                 libraries=self._progress.libraries,
                 position=self._progress.seq,
-                anchor=_anchor(self._log, self._progress.seq),
+                anchor=anchor(self._log, self._progress.seq),
                 emitted=max(self._emitted, self._progress.since),
             )
             self._snapshots.save(self._projection.state(), about)
@@ -382,16 +381,6 @@ def refold(log: EventLog, projection: Projection, *, most_differences: int = 10)
         state_digest=state_digest(projection.state()),
         differences=tuple(differences),
     )
-
-
-def _anchor(log: Reader, position: int) -> str:
-    """Digest the event at a position, wall time included: another history does not have the same."""
-    found = log.read(after=position - 1, upto=position)
-    if not found:
-        return ""
-    event = found[0]
-    about = f"{event.identity}{event.seq}{event.writer}{event.provenance}{event.recorded_at}".encode()
-    return hashlib.sha256(about + encode_payload(event.payload)).hexdigest()
 
 
 def _refuse(words: str) -> None:
