@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 Sample = tuple[Mapping[str, str], float | None]
 
 _FIGURES = {
-    "kalibre_ml_model_ece": ("Debiased expected calibration error out of sample, 0 to 1.", ("ece_calibrated", "ece")),
-    "kalibre_ml_model_auc": ("Area under the ROC curve out of sample, 0 to 1.", ("auc",)),
-    "kalibre_ml_model_sharpe": ("Annualised Sharpe ratio after costs out of sample.", ("sharpe",)),
+    "kalibre_ml_model_ece": ("Debiased expected calibration error out of sample, 0 to 1.", ("ece_calibrated",)),
+    "kalibre_ml_model_auc": ("Area under the ROC curve out of sample, 0 to 1.", ("walk_forward_auc", "auc")),
+    "kalibre_ml_model_sharpe": ("Annualised Sharpe ratio after costs out of sample.", ("walk_forward_sharpe", "sharpe")),
 }
 
 
