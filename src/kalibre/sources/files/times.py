@@ -177,5 +177,5 @@ def _localise(table: Table, name: str, local: pl.Series, timezone: str) -> pl.Se
     except pl.exceptions.ComputeError as error:
         raise SourceFormatError(
             f"{table.where}: {name!r} holds a time that {timezone} has twice or not at all, where clocks are changed "
-            f"({error}): write the times in UTC"
+            f"({str(error).splitlines()[0]}): write the times in UTC"
         ) from error

@@ -1,0 +1,127 @@
+"""Replays: the schedule, the line between past and present, and every kind of history."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fakes.exchange_listener import random_market
+
+from kalibre.core.bars import concat
+from kalibre.core.errors import UnknownSymbolError, UsageError
+from kalibre.core.events import BarClosed, new_event, series_key
+from kalibre.core.protocols import SourceBar
+from kalibre.sources import open_source
+
+START = 1_704_067_200_000
+MINUTE = 60_000
+BARS = {symbol: random_market(symbol, 40, start_ms=START) for symbol in ("BTCUSDT", "ETHUSDT")}
+
+
+class Time:
+    """A loop's time that moves when it is waited for."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+def play(
+    symbols: list[str] | None = None, timeframe: str = "1m", *, since_ms: Any = None, **options: Any
+) -> list[SourceBar]:
+    async def collect() -> list[SourceBar]:
+        source: Any = open_source("replay", **options)
+        return [item async for item in source.stream(symbols or list(BARS), timeframe, since_ms=since_ms)]
+
+    return asyncio.run(collect())
+
+
+def test_symbols_are_woven_by_their_closes() -> None:
+    items = play(bars=BARS)
+    assert [(item.bar.open_time, item.symbol) for item in items] == [
+        (START + i * MINUTE, symbol) for i in range(40) for symbol in ("BTCUSDT", "ETHUSDT")
+    ]
+    assert {item.provenance for item in items} == {"replayed"}
+    assert [item.bar for item in items if item.symbol == "ETHUSDT"] == list(BARS["ETHUSDT"])
+
+
+@pytest.mark.parametrize(("speed", "seconds"), [("1x", 60.0), ("60x", 1.0), (120, 0.5), ("2.5x", 24.0), ("max", 0.0)])
+def test_the_schedule_is_the_markets_divided_by_the_speed(speed: Any, seconds: float) -> None:
+    time = Time()
+    delivered: list[float] = []
+
+    async def collect() -> None:
+        source: Any = open_source("replay", bars=BARS, speed=speed, sleep=time.sleep, now_s=lambda: time.now)
+        async for _ in source.stream(["BTCUSDT"], "1m"):
+            delivered.append(time.now)
+            time.now += seconds * 0.4  # a reader that takes its time is not waited for twice
+
+    asyncio.run(collect())
+    expected = [100.0 + i * seconds for i in range(40)]
+    assert delivered == pytest.approx(expected, abs=seconds * 0.4 + 1e-9)
+    assert delivered[-1] == pytest.approx(expected[-1]) or seconds == 0
+
+
+def test_past_and_present_meet_without_loss_or_double() -> None:
+    border = START + 25 * MINUTE
+    source = open_source("replay", bars=BARS, live_from_ms=border)
+    past = concat(list(source.history("BTCUSDT", "1m")))
+    live = [item.bar for item in play(["BTCUSDT"], bars=BARS, live_from_ms=border)]
+    assert (len(past), list(past) + live) == (25, list(BARS["BTCUSDT"]))
+
+
+def test_what_is_known_is_not_played_again() -> None:
+    items = play(["BTCUSDT"], bars=BARS, since_ms={"BTCUSDT": START + 36 * MINUTE})
+    assert [item.bar.open_time for item in items] == [START + 37 * MINUTE, START + 38 * MINUTE, START + 39 * MINUTE]
+
+
+def test_a_file_another_source_and_the_log_can_be_played(tmp_path: Path) -> None:
+    bars = BARS["BTCUSDT"]
+    path = tmp_path / "BTCUSDT.parquet"
+    bars.to_frame().write_parquet(path)
+    assert [item.bar for item in play(["BTCUSDT"], path=str(path))] == list(bars)
+    items = play(["X"], "1h", source="simulated", source_options={"n_bars": 9})
+    assert len(items) == 9
+    from kalibre.log import open_log
+
+    url = f"sqlite:///{tmp_path / 'log.sqlite'}"
+    with open_log(url) as log:
+        key = series_key("BTCUSDT", "1m")
+        for close in (1.0, None):  # the second writing is a revision: the newest is played
+            payloads = [BarClosed(**{**_fields(bar), **({"close": close} if close else {})}) for bar in bars]
+            log.append([new_event(key, p.open_time, p) for p in payloads], writer="ingest")
+    assert [item.bar for item in play(["BTCUSDT"], log_url=url)] == list(bars)
+    with pytest.raises(UnknownSymbolError, match="no bar of XRP 1m"):
+        play(["XRP"], log_url=url)
+
+
+def _fields(bar: Any) -> dict[str, Any]:
+    return {name: getattr(bar, name) for name in bar.__struct_fields__}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"bars": BARS, "source": "sample"},
+        {"source": "replay"},
+        *({"bars": BARS, "speed": s} for s in ("fast", 0, "-1x", "")),
+    ],
+)
+def test_options_are_checked(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        open_source("replay", **options)
+
+
+def test_unknown_series_are_said() -> None:
+    with pytest.raises(UnknownSymbolError, match=r"'XRP'.*BTCUSDT, ETHUSDT"):
+        play(["XRP"], bars=BARS)
+    with pytest.raises(UsageError, match="is of 1m, not 5m"):
+        play(["BTCUSDT"], "5m", bars=BARS)
+    with pytest.raises(UsageError, match="no symbol"):
+        asyncio.run(anext(open_source("replay", bars=BARS).stream([], "1m")))  # type: ignore[attr-defined]
