@@ -8,7 +8,8 @@ jumps are suspicious:
   Over all the real sets the widest gap of a crypto market is 3.2 scales: markets do not move without trading.
 - a *leap*: the close is more than 30 scales (and 3 %) from the last close, though traded all the way.
 - an *open* that gaps like the first, in a bar that itself closes back where it came from.
-- a *wick*: high or low more than 200 scales (and 28 %) beyond open, close and last close. The widest real one has 86.
+- a *wick*: high or low more than 200 scales (at least 28 %, at most 2.7-fold) beyond open, close and last close. The
+  widest real one has 86 scales, the deepest 21 %.
 
 A wick or such an open is a fault by itself. A bar that gaps or leaps is held back: if the next bar opens back where the
 price was before, the one held was a spike and is quarantined; if the market goes on from the new level (one bar after a
@@ -42,7 +43,7 @@ MIN_HISTORY = 32
 
 _GAP, _MIN_GAP = 12.0, 0.01
 _LEAP, _MIN_LEAP = 30.0, 0.03
-_WICK, _MIN_WICK = 200.0, 0.25
+_WICK, _MIN_WICK, _MAX_WICK = 200.0, 0.25, 1.0
 _COLD = math.log(2.0)
 _MIN_SCALE = 1e-4
 _MAGNITUDE = math.log(1000.0)
@@ -191,7 +192,7 @@ class BarChecker:
         -------
         At least the verdict on this bar, as the last one.
         """
-        codes, detail = self._identity_faults(bar, now_ms, symbol, timeframe)
+        codes, detail = self.faults(bar, now_ms, symbol, timeframe)
         if codes:
             return [Verdict(bar, "quarantine", codes, detail)]
         bar = in_order(bar)
@@ -212,9 +213,10 @@ class BarChecker:
         """
         return [] if self._recent or not self._held or self._rival else self._release()
 
-    def _identity_faults(
-        self, bar: Bar, now_ms: int, symbol: str | None, timeframe: str | None
+    def faults(
+        self, bar: Bar, now_ms: int, symbol: str | None = None, timeframe: str | None = None
     ) -> tuple[tuple[str, ...], str]:
+        """Return what is wrong with a bar whatever its price: the codes, and a sentence that quotes it."""
         codes = list(bar_faults(bar))
         if symbol is not None and symbol != self.symbol:
             codes.append("symbol_mismatch")
@@ -274,9 +276,9 @@ class BarChecker:
         """Return the widest gap, leap and wick believed at once, in log price, `distance` bars after the last one."""
         scale = self.scale
         if scale is None:
-            return _COLD, _COLD, 2 * _COLD
+            return _COLD, _COLD, _MAX_WICK
         root = math.sqrt(max(distance, 1.0))
-        return max(_GAP * scale * root, _MIN_GAP), max(_LEAP * scale * root, _MIN_LEAP), max(_WICK * scale, _MIN_WICK)
+        return max(_GAP * scale * root, _MIN_GAP), max(_LEAP * scale * root, _MIN_LEAP), _wick_limit(scale)
 
     def _judge_price(self, bar: Bar) -> list[Verdict]:
         if self._held:
@@ -366,6 +368,10 @@ class BarChecker:
             self._held, self._held_needs = [], 0
         self._rival = []
         return verdicts
+
+
+def _wick_limit(scale: float) -> float:
+    return min(max(_WICK * scale, _MIN_WICK), _MAX_WICK)
 
 
 def _spike_code(size: float) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from kalibre.bars.corporate_actions import DatedAction, adjust
 from kalibre.core.bars import Bar, Bars
 from kalibre.core.events import BarClosed, CorporateAction, Event, series_key
-from kalibre.log.protocol import Reader
+from kalibre.log.protocol import EventLog, Reader
 
 
 def bar_of(event: Event) -> Bar:
@@ -34,7 +34,7 @@ def bars_of(events: Sequence[Event], symbol: str, timeframe: str) -> Bars:
 
 
 def load_bars(
-    log: Reader,
+    log: EventLog,
     symbol: str,
     timeframe: str,
     *,
@@ -58,14 +58,14 @@ def load_bars(
         Divide prices, and multiply volumes, before each confirmed corporate action by its factor. Only actions up to
         the last loaded bar count, so a range that ends before a split is as it was then.
     mirror_dir
-        Folder of the mirror; needs an `EventLog`, and reads a million bars in well under a second.
+        Folder of the mirror, which reads a million bars in well under a second.
 
     Returns
     -------
     The newest revision of each bar, oldest first; empty if there is none.
     """
     if mirror_dir is not None:
-        from kalibre.log.mirror import Mirror  # type: ignore[import-not-found,unused-ignore]
+        from kalibre.log.mirror import Mirror
 
         bars: Bars = Mirror(log, mirror_dir).bars(symbol, timeframe, start_ms=start_ms, end_ms=end_ms, as_of=as_of)
     else:

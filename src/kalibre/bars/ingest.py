@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from kalibre.bars.calendars import Calendar, get_calendar
 from kalibre.bars.corporate_actions import BIST_LIMIT, detect
 from kalibre.bars.history import load_bars
+from kalibre.bars.live import ingest_live
 from kalibre.bars.report import IngestReport
-from kalibre.bars.series import WRITER, SeriesIngest
+from kalibre.bars.series import SeriesIngest, place, refill, write
 from kalibre.core.bars import Bar, Bars
 from kalibre.core.clock import Clock
 from kalibre.core.errors import UsageError
@@ -16,6 +17,8 @@ from kalibre.core.events import Event, Gap, new_event, series_key
 from kalibre.core.protocols import Source
 from kalibre.core.timeframe import DAY_MS, timeframe_ms
 from kalibre.log.protocol import EventLog, Reader
+
+__all__ = ["Progress", "action_events", "heal_gaps", "ingest_history", "ingest_live"]
 
 Progress = Callable[[int, int], None]
 """Called after each chunk with the bars read so far and the open time of the last one, UTC milliseconds."""
@@ -141,7 +144,7 @@ def _ingest_chunk(
         events += series.judge(bar, "backfilled", now_ms=now_ms, trusted=True)[0]
     accepted = [event.event_time for event in events if event.kind == "bar"]
     gaps = series.account(accepted, healed=list(fetched))
-    write(log, sorted(events + gaps, key=_place), clock, report)
+    write(log, sorted(events + gaps, key=place), clock, report)
 
 
 def _missing_rows(series: SeriesIngest, rows: Sequence[Bar]) -> dict[int, Bar]:
@@ -167,25 +170,7 @@ def _missing_rows(series: SeriesIngest, rows: Sequence[Bar]) -> dict[int, Bar]:
     return {bar.open_time: bar for a, b in runs for bar in series.fetch(a, b + 1) if bar.open_time in wanted}
 
 
-def _place(event: Event) -> tuple[int, int]:
-    """Order of events in the log: by time, a gap before the bar after it, its healing after the bars that healed it."""
-    if isinstance(event.payload, Gap):
-        return (event.payload.end_ms, 0) if event.payload.status == "healed" else (event.event_time, -1)
-    return event.event_time, 1
-
-
-def write(log: EventLog, events: list[Event], clock: Clock, report: IngestReport) -> list[Event]:
-    """Store events in one transaction and count those that were new."""
-    if not events:
-        return []
-    with log.transaction() as transaction:
-        before = transaction.head()
-        stored = transaction.append(events, writer=WRITER, recorded_at_ms=clock.now_ms())
-    report.count(stored, before)
-    return stored
-
-
-def action_events(log: Reader, symbol: str, timeframe: str, calendar: Calendar) -> list[Event]:
+def action_events(log: EventLog, symbol: str, timeframe: str, calendar: Calendar) -> list[Event]:
     """Return the corporate actions that the stored daily bars show, as events."""
     bars = load_bars(log, symbol, timeframe, adjusted=False)
     limit = BIST_LIMIT if calendar.name == "XIST" else None
@@ -209,25 +194,6 @@ def heal_gaps(
         if not isinstance(gap, Gap) or gap.status == "healed":
             continue
         series = SeriesIngest(log, source, symbol, timeframe, market, before_ms=gap.start_ms)
-        write(log, refill(series, gap, clock.now_ms()), clock, report)
+        fetched = series.fetch(gap.start_ms, gap.end_ms)
+        write(log, refill(series, gap, fetched, clock.now_ms()), clock, report)
     return report
-
-
-def refill(series: SeriesIngest, gap: Gap, now_ms: int, *, last_try: bool = True) -> list[Event]:
-    """Fetch a gap's bars and return the events that follow, the gap's next revision included."""
-    events: list[Event] = []
-    for bar in sorted(series.fetch(gap.start_ms, gap.end_ms), key=lambda one: one.open_time):
-        events += series.judge(bar, "backfilled", now_ms=now_ms, trusted=True)[0]
-    expected = series.calendar.expected_opens(series.timeframe, gap.start_ms, gap.end_ms)
-    there = {event.event_time for event in events if event.kind == "bar"}
-    there |= {
-        event.event_time
-        for event in series.log.read(kinds={"bar"}, key=series.key, start_ms=gap.start_ms, end_ms=gap.end_ms)
-    }
-    left = [int(time) for time in expected if int(time) not in there]
-    if not left:
-        events.append(series.gap_events(gap, "healed", "the source had them when asked again")[1])
-    elif last_try:
-        reason = gap.reason if gap.status == "hole" and len(left) == gap.missing_bars else f"{len(left)} still missing"
-        events.append(series.gap_events(gap, "hole", reason or "the source has no bar")[1])
-    return events

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,10 +13,12 @@ from kalibre.bars.checks import WINDOW, BarChecker, Verdict
 from kalibre.bars.gaps import group_missing
 from kalibre.bars.history import bar_of
 from kalibre.bars.reasons import raw_text
+from kalibre.bars.report import IngestReport
 from kalibre.core.bars import Bar
+from kalibre.core.clock import Clock
 from kalibre.core.events import BarClosed, BarQuarantined, Event, Gap, new_event, series_key
 from kalibre.core.protocols import Source
-from kalibre.log.protocol import Reader
+from kalibre.log.protocol import EventLog, Reader
 
 WRITER = "ingest"
 
@@ -46,7 +49,7 @@ class SeriesIngest:
         self.log, self.source, self.calendar = log, source, calendar
         self.symbol, self.timeframe = symbol, timeframe
         self.key = series_key(symbol, timeframe)
-        self.checker = BarChecker(symbol, timeframe, calendar, known=self._stored)
+        self.checker = BarChecker(symbol, timeframe, calendar, known=self.stored)
         self.checker.prime(self._last_stored(before_ms))
         last = self.checker.last
         self.cursor: int | None = None if last is None else last.open_time
@@ -55,7 +58,8 @@ class SeriesIngest:
         self._why: dict[int, str] = {}
         self._waiting: dict[int, str] = {}  # provenance of bars held back
 
-    def _stored(self, open_time: int) -> Bar | None:
+    def stored(self, open_time: int) -> Bar | None:
+        """Return what the log has for a time: the newest revision."""
         events = self.log.read(
             kinds={"bar"}, key=self.key, start_ms=open_time, end_ms=open_time + 1, newest_revision=True
         )
@@ -68,14 +72,14 @@ class SeriesIngest:
         end = newest.event_time + 1 if before_ms is None else min(before_ms, newest.event_time + 1)
         reach = WINDOW + 1
         while True:  # farther and farther back, until the window is full or the log has no more
-            expected = self._reach_back(end, reach)
+            expected = self.reach_back(end, reach)
             events = self.log.read(kinds={"bar"}, key=self.key, start_ms=expected, end_ms=end, newest_revision=True)
             times = {event.event_time: event for event in events}
             if len(times) > WINDOW or reach > 64 * WINDOW:
                 return [bar_of(times[time]) for time in sorted(times)[-WINDOW - 1 :]]
             reach *= 4
 
-    def _reach_back(self, end_ms: int, bars: int) -> int:
+    def reach_back(self, end_ms: int, bars: int) -> int:
         """Return a time that lies about so many bars before another, by the calendar's yearly count."""
         year_ms = 365 * 86_400_000
         return end_ms - int(bars / self.calendar.bars_per_year(self.timeframe) * year_ms * 1.1) - 1
@@ -106,7 +110,7 @@ class SeriesIngest:
             events.append(self.bar_event(bar, came_as))
         elif verdict.action == "quarantine":
             self._waiting.pop(bar.open_time, None)
-            self._why[bar.open_time] = f"quarantined: {', '.join(verdict.reasons)}"
+            self.refuse(bar.open_time, verdict.reasons)
             events.append(self.quarantine_event(bar, verdict.reasons, verdict.detail, provenance))
         elif verdict.action == "no_trade":
             self._waiting.pop(bar.open_time, None)
@@ -114,6 +118,10 @@ class SeriesIngest:
             self.no_trade += 1
         elif verdict.action == "verify":
             doubtful.append(verdict)
+
+    def refuse(self, open_time: int, codes: tuple[str, ...]) -> None:
+        """Remember why a time may stay without a bar."""
+        self._why[open_time] = f"quarantined: {', '.join(codes)}"
 
     def bar_event(self, bar: Bar, provenance: str) -> Event:
         """Return the event of an accepted bar."""
@@ -197,7 +205,45 @@ class SeriesIngest:
         return events
 
 
-def _with(gap: Gap, status: str, reason: str) -> Gap:
-    import msgspec
+def write(log: EventLog, events: list[Event], clock: Clock, report: IngestReport) -> list[Event]:
+    """Store events in one transaction and count those that were new."""
+    if not events:
+        return []
+    with log.transaction() as transaction:
+        before = transaction.head()
+        stored = transaction.append(events, writer=WRITER, recorded_at_ms=clock.now_ms())
+    report.count(stored, before)
+    return stored
 
+
+def place(event: Event) -> tuple[int, int]:
+    """Order of events in the log: by time, a gap before the bar after it, its healing after the bars that healed it."""
+    if isinstance(event.payload, Gap):
+        return (event.payload.end_ms, 0) if event.payload.status == "healed" else (event.event_time, -1)
+    return event.event_time, 1
+
+
+def refill(
+    series: SeriesIngest, gap: Gap, fetched: Sequence[Bar], now_ms: int, *, last_try: bool = True
+) -> list[Event]:
+    """Return the events that follow from what was fetched for a gap, the gap's next revision included."""
+    events: list[Event] = []
+    for bar in sorted(fetched, key=lambda one: one.open_time):
+        events += series.judge(bar, "backfilled", now_ms=now_ms, trusted=True)[0]
+    expected = series.calendar.expected_opens(series.timeframe, gap.start_ms, gap.end_ms)
+    there = {event.event_time for event in events if event.kind == "bar"}
+    there |= {
+        event.event_time
+        for event in series.log.read(kinds={"bar"}, key=series.key, start_ms=gap.start_ms, end_ms=gap.end_ms)
+    }
+    left = [int(time) for time in expected if int(time) not in there]
+    if not left:
+        events.append(series.gap_events(gap, "healed", "the source had them when asked again")[1])
+    elif last_try:
+        reason = gap.reason if gap.status == "hole" and len(left) == gap.missing_bars else f"{len(left)} still missing"
+        events.append(series.gap_events(gap, "hole", reason or "the source has no bar")[1])
+    return events
+
+
+def _with(gap: Gap, status: str, reason: str) -> Gap:
     return msgspec.structs.replace(gap, status=status, reason=reason)
