@@ -139,7 +139,7 @@ class PostgresLog(PooledLog):
             version = connection.execute("SELECT version FROM kalibre_schema").fetchone()
             if version != (SCHEMA_VERSION,):
                 raise LogError(
-                    f"{self._where} has schema {version}, this Kalibre reads {SCHEMA_VERSION}: use the Kalibre that "
+                    f"{self._where} has schema {version and version[0]}, this Kalibre reads {SCHEMA_VERSION}: use the Kalibre that "
                     "wrote it, or start a new database"
                 )
         except BaseException:

@@ -181,8 +181,12 @@ class SqliteLog(PooledLog):
 
     def check(self) -> list[str]:
         """Look for damage: pages, positions without holes, counts, contents that can be read."""
-        found = [f"SQLite: {line}" for (line,) in self._ask(lambda s: s.rows("PRAGMA quick_check(20)")) if line != "ok"]
-        return found or self._ask(lambda session: session.check())
+        try:
+            pages = self._ask(lambda session: session.rows("PRAGMA quick_check(20)"))
+            found = [f"SQLite: {line}" for (line,) in pages if line != "ok"]
+            return found or self._ask(lambda session: session.check())
+        except LogCorruptError as error:  # so damaged that even the check cannot go on
+            return [str(error)]
 
     def _translate(self, error: Exception) -> LogError:
         where, kind, words = f"log {str(self.path)!r}", LogError, f"{error}"
