@@ -16,11 +16,13 @@ from kalibre.evaluation.resampling import block_bootstrap_means, thin
 from kalibre.models.calibrator import Calibrator, log_odds, logistic
 
 LEAST_FOR_ISOTONIC: Final = 1_000
+"""Independent samples: with a horizon of 4 bars, 1,500 samples are 375, and isotonic regression costs more log-loss there
+than most edges earn."""
 LEAST_PER_BIN: Final = 200
 """Independent samples in a bin of the calibration error: fewer, and noise of .03 passes for an error."""
 MOST_BINS: Final = 20
 RESAMPLES: Final = 1_000
-_GROUP: Final = 20
+_GROUP: Final = 50
 """Independent samples that isotonic regression sees as one: three ups out of three are no certainty."""
 _TAIL: Final = 1e-4
 """Rise beyond the outer knots, so that scores out there keep their order."""
@@ -89,7 +91,7 @@ def fit_calibrator(score: FloatArray, y: FloatArray, *, horizon_bars: int = 1) -
     y
         Shape (n_samples,), 0.0 or 1.0.
     horizon_bars
-        Samples that neighbouring labels overlap by: isotonic regression groups so many more of them.
+        Samples that neighbouring labels overlap by. Only every so many count towards the 1,000.
 
     Raises
     ------
@@ -117,7 +119,7 @@ def fit_calibrator(score: FloatArray, y: FloatArray, *, horizon_bars: int = 1) -
         raise CalibrationError(
             f"a calibrator cannot be fitted on one class: {ups} samples up, {len(y) - ups} down; take a longer part"
         )
-    if len(y) < LEAST_FOR_ISOTONIC:
+    if thin(len(y), horizon_bars) < LEAST_FOR_ISOTONIC:
         return _fit_platt(score, y)
     return _fit_isotonic(score, y, group=_GROUP * max(horizon_bars, 1))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from kalibre.core.errors import EvaluationError
 from kalibre.core.protocols import FloatArray
-from kalibre.evaluation.resampling import block_bootstrap_means, block_length
+from kalibre.evaluation.resampling import block_bootstrap_deviation, block_bootstrap_means, block_length
 
 RESAMPLES: Final = 2000
 
@@ -181,8 +181,7 @@ def auc_interval(p: FloatArray, y: FloatArray, *, horizon_bars: int, seed: int, 
     influence[up] = (up_place - estimate) * (len(y) / up.sum())
     influence[~up] = (down_place - estimate) * (len(y) / (~up).sum())
     length = block_length(influence, horizon_bars=horizon_bars)
-    errors = block_bootstrap_means(influence, length=length, resamples=RESAMPLES, seed=seed)
-    return _logit_interval(estimate, float(errors.std(ddof=1)), level)
+    return _logit_interval(estimate, block_bootstrap_deviation(influence, length=length), level)
 
 
 def log_loss_gain(

@@ -18,7 +18,8 @@ def block_length(series: FloatArray, *, horizon_bars: int = 1) -> int:
     """Return a block length for the circular block bootstrap of a series' mean.
 
     The automatic length of Politis and White, but never less than it takes to hold overlapping labels together: four
-    horizons, since a block of L holds lag k in a share `1 - k/L` of its pairs only.
+    horizons, since a block of L holds lag k in a share `1 - k/L` of its pairs only; nor less than the cube root of the
+    series' length, which costs next to nothing where samples are independent.
 
     Parameters
     ----------
@@ -39,10 +40,10 @@ def block_length(series: FloatArray, *, horizon_bars: int = 1) -> int:
     Examples
     --------
     >>> block_length(np.random.default_rng(0).standard_normal(1000))
-    1
+    10
     """
     n = len(series)
-    least = 4 * horizon_bars if horizon_bars > 1 else 1
+    least = max(4 * horizon_bars if horizon_bars > 1 else 1, round(n ** (1 / 3)))
     return max(min(max(_automatic_length(series), least), n // 3), 1)
 
 
@@ -128,6 +129,30 @@ def block_bootstrap_means(series: FloatArray, *, length: int, resamples: int, se
             total += running[start + rest] - running[start]
         means[first : first + count] = total / n
     return means.reshape(resamples, *series.shape[1:])
+
+
+def block_bootstrap_deviation(series: FloatArray, *, length: int) -> float:
+    """Return the standard deviation of a series' mean under the circular block bootstrap, without drawing.
+
+    It is known in closed form: the mean square of all `length`-sample block sums of the centred series.
+
+    Parameters
+    ----------
+    series
+        Shape (n_samples,), in order of time.
+    length
+        Samples in a block, 1 to n_samples.
+
+    Examples
+    --------
+    >>> round(block_bootstrap_deviation(np.array([1.0, -1.0, 1.0, -1.0]), length=1), 3)
+    0.5
+    """
+    n = len(series)
+    centred = series - series.mean()
+    running = np.concatenate([[0.0], np.cumsum(np.concatenate([centred, centred[:length]]))])
+    sums = running[length : length + n] - running[:n]
+    return math.sqrt(float(np.mean(sums**2)) / length / n)
 
 
 def thin(n_samples: int, horizon_bars: int) -> int:
