@@ -16,7 +16,7 @@ from kalibre.evaluation.resampling import block_bootstrap_means, thin
 from kalibre.models.calibrator import Calibrator, log_odds, logistic
 
 LEAST_FOR_ISOTONIC: Final = 1_000
-"""Independent samples: with a horizon of 4 bars, 1,500 samples are 375, and isotonic regression costs more log-loss there
+"""Independent samples: with a horizon of 4 bars, 1,500 samples are 375, where isotonic regression costs more log-loss
 than most edges earn."""
 LEAST_PER_BIN: Final = 200
 """Independent samples in a bin of the calibration error: fewer, and noise of .03 passes for an error."""

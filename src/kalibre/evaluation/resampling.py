@@ -43,7 +43,7 @@ def block_length(series: FloatArray, *, horizon_bars: int = 1) -> int:
     10
     """
     n = len(series)
-    least = max(4 * horizon_bars if horizon_bars > 1 else 1, round(n ** (1 / 3)))
+    least = max(4 * horizon_bars if horizon_bars > 1 else 1, round(math.cbrt(n)))
     return max(min(max(_automatic_length(series), least), n // 3), 1)
 
 

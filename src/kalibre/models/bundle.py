@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -94,13 +94,11 @@ class ModelBundle:
         return {**files, MANIFEST_FILE: _manifest(files[MODEL_FILE], files[BUNDLE_FILE])}
 
     def _content(self) -> bytes:
-        if not is_dataclass(self.spec):
-            raise ModelError(f"feature spec {self.spec!r} is no FeatureSpec: pass kalibre.features.engine.FeatureSpec")
         content = {
             "format": _FORMAT,
             "symbol": self.symbol,
             "timeframe": self.timeframe,
-            "spec": asdict(self.spec),
+            "spec": self.spec.as_dict(),
             "feature_fingerprint": self.feature_fingerprint,
             "classifier": {
                 "class_weights": dict(self.classifier.class_weights),
@@ -245,13 +243,10 @@ def _read(content: Mapping[str, Any], text: str) -> ModelBundle:
 
     if content["format"] != _FORMAT:
         raise ModelError(f"bundle format {content['format']!r} is not {_FORMAT}: train again with this version")
-    spec: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in content["spec"].items()
-    }
     return ModelBundle(
         symbol=content["symbol"],
         timeframe=content["timeframe"],
-        spec=FeatureSpec(**spec),
+        spec=FeatureSpec.from_dict(content["spec"]),
         feature_fingerprint=content["feature_fingerprint"],
         classifier=GradientBoosting.from_text(text, **content["classifier"]),
         calibrator=Calibrator.from_dict(content["calibrator"]),
