@@ -133,7 +133,9 @@ def _compile(program: Program) -> tuple[Run, bytes]:
     from numba import cfunc, njit, types
 
     # error_model="numpy": a division by zero is inf or NaN as in NumPy, and no kernel can raise.
-    scope: dict[str, Any] = {name: njit(error_model="numpy")(kernel) for name, kernel in program.kernels.items()}
+    scope: dict[str, Any] = {
+        name: njit(error_model="numpy", forceinline=True)(kernel) for name, kernel in program.kernels.items()
+    }
     scope |= {"nan": math.nan, "inf": math.inf, "sqrt": math.sqrt, "log": math.log, "sin": math.sin, "cos": math.cos}
     exec(compile(program.text, "<kalibre features>", "exec"), scope)  # noqa: S102  (text written by compose)
     ints, floats = types.CPointer(types.int64), types.CPointer(types.float64)

@@ -60,6 +60,7 @@ def run(n, T, OP, HI, LO, CL, VO, QV, NT, TB, P, TABLE, WARM, BOUND, F, I, out):
                 trades = b_trades
                 taker_buy_volume = b_taker
                 close_time = now + step_ms
+                bar_ms = step_ms
                 I[0] = now
                 {dest_base}
             else:
@@ -101,6 +102,7 @@ def run(n, T, OP, HI, LO, CL, VO, QV, NT, TB, P, TABLE, WARM, BOUND, F, I, out):
                 quote_volume = F[f + 5]
                 trades = F[f + 6]
                 taker_buy_volume = F[f + 7]
+                bar_ms = span
                 D = F
                 d = f + {latest}
             first = I[i + 1] == 0
@@ -198,12 +200,15 @@ def compose(columns: dict[str, tuple[Column, dict[str, int]]], row: dict[str, in
         Where each of them stands in the output row, for those wanted on the base timeframe.
     """
     plan = Plan()
-    values: dict[str, Value] = {name: column.build(plan, **chosen) for name, (column, chosen) in columns.items()}
     direct = set(row) == set(columns)
     places = row if direct else {name: place for place, name in enumerate(columns)}
+    values: dict[str, Value] = {}
+    for name, (column, chosen) in columns.items():
+        values[name] = column.build(plan, **chosen)
+        # Stored as soon as it is known: what has to wait for the end of the step would wait on the stack.
+        plan.lines.append(f"D[d + {places[name]}] = {values[name].name}")
     size = max(places.values(), default=-1) + 1
     latest = HEADER_FLOATS + plan.floats
-    stores = [f"D[d + {places[name]}] = {value.name}" for name, value in values.items()]
     dest_base = "D = out\n                d = base" if direct else f"D = F\n                d = {latest}"
     text = _TEMPLATE.format(
         floats=latest + size,
@@ -213,7 +218,7 @@ def compose(columns: dict[str, tuple[Column, dict[str, int]]], row: dict[str, in
         header_ints=HEADER_INTS,
         parameters=PARAMETER_COUNT - 2,
         dest_base=dest_base,
-        body="\n".join(f"            {line}" for line in (*plan.lines, *stores)),
+        body="\n".join(f"            {line}" for line in plan.lines),
     )
     return Program(
         text=text,

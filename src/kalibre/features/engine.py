@@ -18,7 +18,7 @@ from kalibre.core.errors import FeatureError
 from kalibre.core.timeframe import is_multiple, timeframe_ms
 from kalibre.features._compile import load
 from kalibre.features._program import compose
-from kalibre.features.base import OPTIONAL_INPUTS, Column, Family
+from kalibre.features.base import LONGEST_HIGHER, OPTIONAL_INPUTS, Column, Family
 
 FloatArray = NDArray[np.float64]
 
@@ -76,6 +76,8 @@ def default_columns(*, higher: bool = False, optional: bool = False) -> tuple[st
             if column.level or (higher and not column.higher):
                 continue
             for values in column.defaults:
+                if higher and max(values, default=0) > LONGEST_HIGHER:
+                    continue
                 name = column.name(values)
                 if optional or not _needs_optional(name):
                     names.append(name)

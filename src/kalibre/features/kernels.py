@@ -121,7 +121,7 @@ def window_min(plan: Plan, x: Value, n: int) -> Value:
     return plan.call(window_min_step, x, n, phase(plan, n), floats=n + 2, window=n - 1)[0]
 
 
-def window_variance_step(F: Array, I: Array, f: int, i: int, x: float, n: int, k: int) -> float:  # noqa: E741
+def window_variance_step(F: Array, I: Array, f: int, i: int, x: float, n: int, k: int, share: float) -> float:  # noqa: E741
     """Return the population variance of the last `n` values.
 
     Sums run over the distance from an anchor, the last value of the block before, because squares of prices would
@@ -149,14 +149,14 @@ def window_variance_step(F: Array, I: Array, f: int, i: int, x: float, n: int, k
         head2 = 0.0
     F[a] = head1
     F[b] = head2
-    mean = sum1 / n
-    variance = sum2 / n - mean * mean
+    mean = sum1 * share
+    variance = sum2 * share - mean * mean
     return variance if variance > 0.0 else 0.0
 
 
 def window_variance(plan: Plan, x: Value, n: int) -> Value:
     """Population variance over the last `n` bars."""
-    return plan.call(window_variance_step, x, n, phase(plan, n), floats=2 * n + 5, window=n - 1)[0]
+    return plan.call(window_variance_step, x, n, phase(plan, n), 1.0 / n, floats=2 * n + 5, window=n - 1)[0]
 
 
 def ema_step(F: Array, I: Array, f: int, i: int, x: float, alpha: float, first: bool) -> float:  # noqa: E741
@@ -213,3 +213,20 @@ def logarithm(plan: Plan, x: Value) -> Value:
 def log_return(plan: Plan) -> Value:
     """Logarithm of close over the close before."""
     return logarithm(plan, plan.close / previous_close(plan))
+
+
+def efficiency_ratio(plan: Plan, x: Value, n: int) -> Value:
+    """Distance travelled over length of the path, 0 to 1 (Kaufman 1995)."""
+    path = window_sum(plan, plan.let("abs({})", x - lag(plan, x, 1)), n)
+    return ratio(plan, plan.let("abs({})", x - lag(plan, x, n)), path)
+
+
+def typical_price(plan: Plan) -> Value:
+    """Mean of high, low and close."""
+    return (plan.high + plan.low + plan.close) * (1.0 / 3.0)
+
+
+def stochastic(plan: Plan, x: Value, high: Value, low: Value, n: int) -> Value:
+    """Place of `x` between the least low and the greatest high of `n` bars, 0 to 100; 0 where they are one."""
+    least = window_min(plan, low, n)
+    return 100.0 * ratio(plan, x - least, window_max(plan, high, n) - least)

@@ -13,6 +13,7 @@ from kalibre.features.kernels import (
     root,
     sma,
     true_range,
+    typical_price,
     wilder,
     window_max,
     window_min,
@@ -42,7 +43,8 @@ def _bollinger_position(plan: Plan, window: int) -> Value:
 
 
 def _keltner(plan: Plan, window: int, sides: float) -> Value:
-    return ema(plan, plan.close, window) + (sides * _KELTNER_WIDTH) * _atr(plan, window)
+    middle = ema(plan, typical_price(plan), window)
+    return middle + (sides * _KELTNER_WIDTH) * _atr(plan, max(window // 2, 1))
 
 
 def _keltner_position(plan: Plan, window: int) -> Value:
@@ -136,7 +138,7 @@ FAMILY = Family(
         ),
         Column(
             "keltner_upper_{window}",
-            "Exponential mean of the close plus two average true ranges.",
+            "Exponential mean of the typical price plus two average true ranges of half the window.",
             lambda plan, window: _keltner(plan, window, 1.0),
             ((20,),),
             level=True,
@@ -144,7 +146,7 @@ FAMILY = Family(
         ),
         Column(
             "keltner_lower_{window}",
-            "Exponential mean of the close less two average true ranges.",
+            "Exponential mean of the typical price less two average true ranges of half the window.",
             lambda plan, window: _keltner(plan, window, -1.0),
             ((20,),),
             level=True,
