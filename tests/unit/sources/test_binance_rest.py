@@ -235,3 +235,12 @@ def test_a_broken_kline_event_is_quoted(event: Any) -> None:
 def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(options))):
         open_source("binance", **options)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_history_is_whole_after_any_passing_faults(exchange: ExchangeThread, seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(rng.randint(3, 12)):
+        fault = rng.choice(["fail", "cut", "malformed", "rate_limit", "shuffle", "lag"])
+        getattr(exchange.faults, fault)(rng.randint(1, 2))
+    assert list(read(exchange, attempts=40)) == list(MARKET[:2_400])

@@ -55,7 +55,7 @@ def url() -> Iterator[str]:
             )
             connection.execute("CREATE SCHEMA market")
             connection.execute(
-                "CREATE VIEW market.\"Local\" AS SELECT timestamp '2024-06-01 10:00' + n * interval '1 hour' AS \"Zaman\","
+                "CREATE VIEW market.\"Local\" AS SELECT timestamp '2024-06-01 10:00' + n * interval '1h' AS \"Zaman\","
                 ' 1.0 AS "Açılış", 2.0 AS "Yüksek", 0.5 AS "Düşük", CASE n WHEN 1 THEN NULL ELSE 1.5 END AS "Son", '
                 '9 AS "Hacim" FROM generate_series(0, 3) AS n'
             )

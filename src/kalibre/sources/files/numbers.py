@@ -42,6 +42,8 @@ def find_decimal(table: Table, columns: Sequence[str]) -> str:
     SourceFormatError
         If cells prove both, quoting a line of each; or if none proves anything and it matters, quoting the cell.
     """
+    if table.comma_proves_point and not any(table.frame[name].str.contains(r"\..*\.").any() for name in columns):
+        return "."
     proof: dict[str, tuple[int, str]] = {}
     doubt: tuple[int, str, str] | None = None
     for name in columns:
@@ -67,7 +69,7 @@ def find_decimal(table: Table, columns: Sequence[str]) -> str:
         )
     if proof:
         return next(iter(proof))
-    if doubt is not None and not (table.comma_proves_point and "." in doubt[2]):
+    if doubt is not None:
         row, name, value = doubt
         raise SourceFormatError(
             f"{value!r} in {name!r} can be read in two ways and nothing in the file decides ({table.quote(row)}): "
@@ -103,6 +105,8 @@ def parse_numbers(table: Table, name: str, decimal: str) -> pl.Series:
         if not (column.dtype.is_numeric() or column.dtype == pl.Null):
             raise SourceFormatError(f"{table.where}: column {name!r} holds {column.dtype}, not numbers")
         return column.cast(pl.Float64).fill_null(float("nan"))
+    if decimal == "." and not (plain := column.cast(pl.Float64, strict=False)).has_nulls():
+        return plain  # what most files are: nothing to strip, group or scale
     group = "." if decimal == "," else ","
     text = _tidy(column)
     bare = _bare(column)

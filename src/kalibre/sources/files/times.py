@@ -76,7 +76,7 @@ def _parse_text(table: Table, name: str, timezone: str, date_order: str) -> NDAr
 
     column = table.frame[name]
     for pattern in (_COMPACT, _EPOCH, _YEAR_FIRST, _YEAR_LAST):
-        if column.str.contains(pattern).all():
+        if column[:1].str.contains(pattern)[0] and column.str.contains(pattern).all():
             break
     else:
         known = column.str.contains(f"{_EPOCH}|{_COMPACT}|{_YEAR_FIRST}|{_YEAR_LAST}")
