@@ -63,6 +63,8 @@ FINAL_SHARE = 0.2
 VOLATILITY = "realised_volatility_20"
 """The column that positions are sized by."""
 PBO_BLOCKS = 16
+"""Blocks of each test part whose returns the PBO compares; `CSCV_BLOCKS` of them all are chosen on and judged on."""
+CSCV_BLOCKS = 10
 VERIFIED_BARS = 2000
 """Newest bars beyond the warm-up that every study verifies; `kalibre verify features` does all."""
 Progress = Callable[[str, int, int], None]
@@ -297,7 +299,9 @@ class _Run:
             effective_trials=tried.effective,
             trial_sharpe_std=tried.sharpe_std * year,
             smallest_passing_sharpe=max(passing * year, self.settings.gates.min_sharpe),
-            pbo=probability_of_backtest_overfitting(earned) if earned.shape[1] > 1 else float("nan"),
+            pbo=probability_of_backtest_overfitting(earned, blocks=CSCV_BLOCKS)
+            if earned.shape[1] > 1
+            else float("nan"),
             n_returns=len(returns),
         )
 
