@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import typer
+from typer.models import CommandInfo
 
 from kalibre.cli.base import EXIT_INTERRUPTED, fail
 from kalibre.core.catalog import parts
@@ -21,9 +22,7 @@ def build() -> typer.Typer:
     app.callback()(_root)
     for module in parts(__package__).values():
         app.registered_commands.extend(module.app.registered_commands)
-    app.registered_commands.sort(
-        key=lambda command: _ORDER.index(command.name) if command.name in _ORDER else len(_ORDER)
-    )
+    app.registered_commands.sort(key=_place)
     return app
 
 
@@ -32,6 +31,11 @@ _ORDER = (
     *("init", "ingest", "gaps", "features", "train", "calibrate", "backtest", "report", "promote", "rollback"),
     *("paper", "serve", "predict", "kill", "verify", "doctor", "demo"),
 )
+
+
+def _place(command: CommandInfo) -> int:
+    name = command.name or getattr(command.callback, "__name__", "")
+    return _ORDER.index(name) if name in _ORDER else len(_ORDER)
 
 
 def _version(show: bool) -> None:

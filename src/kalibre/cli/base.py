@@ -16,6 +16,7 @@ from kalibre.core.errors import KalibreError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from kalibre.core.bars import Bars
     from kalibre.core.settings import Settings
     from kalibre.log.protocol import EventLog
 
@@ -76,6 +77,37 @@ def time_bounds(timerange: str | None, days: int | None, *, newest_ms: int) -> t
     return (None if days is None else newest_ms - days * DAY_MS), None
 
 
+def stored_bars(
+    log: EventLog,
+    settings: Settings,
+    symbol: str,
+    *,
+    timeframe: str | None = None,
+    timerange: str | None = None,
+    days: int | None = None,
+) -> Bars:
+    """Load a stored series, adjusted; says which command fetches one that is not there."""
+    from kalibre.bars.history import load_bars
+    from kalibre.core.clock import to_text
+    from kalibre.core.errors import DatasetError
+
+    chosen = timeframe or settings.market.timeframe
+    mirror = settings.home / "mirror"
+    bars = load_bars(log, symbol, chosen, mirror_dir=mirror)
+    if not len(bars):
+        raise DatasetError(
+            f"the log holds no bar of {symbol!r} {chosen}: run `kalibre ingest --symbol {symbol} --timeframe {chosen}`"
+        )
+    start_ms, end_ms = time_bounds(timerange, days, newest_ms=int(bars.close_time[-1]))
+    chosen_bars = bars.between(start_ms, end_ms)
+    if not len(chosen_bars):
+        raise DatasetError(
+            f"no bar of {symbol!r} {chosen} lies in {timerange or f'the last {days} days'}: the log holds "
+            f"{to_text(int(bars.open_time[0]))} to {to_text(int(bars.open_time[-1]))}"
+        )
+    return chosen_bars
+
+
 def out(*, stderr: bool = False) -> Console:
     """Return a console: stdout for what was asked for, stderr for everything else."""
     from rich.console import Console
@@ -129,3 +161,24 @@ def progress(*, as_json: bool) -> Iterator[Callable[[str, int, int], None]]:
             bar.update(task, completed=done, total=total)
 
         yield report
+
+
+@contextlib.contextmanager
+def stopped_by_signal() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether SIGINT or SIGTERM has come; the first one asks, a second one kills."""
+    import signal
+    from types import FrameType
+
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(number, before[number])
+
+    before: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

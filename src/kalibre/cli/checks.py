@@ -1,0 +1,116 @@
+"""`kalibre verify | doctor`: is everything as it should be, and if not, what mends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from kalibre.cli.base import (
+    EXIT_DEGRADED,
+    EXIT_FAILED,
+    ConfigOption,
+    DaysOption,
+    JsonOption,
+    SymbolOption,
+    TimeframeOption,
+    TimerangeOption,
+    emit,
+    opened_log,
+    settings_of,
+    stored_bars,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kalibre.core.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def verify(
+    what: Annotated[Literal["features", "log", "state"], typer.Argument(help="What to verify.")],
+    symbol: SymbolOption = None,
+    timeframe: TimeframeOption = None,
+    timerange: TimerangeOption = None,
+    days: DaysOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Prove that features see no future, that the log is whole, or that replay gives what was recorded."""
+    settings = settings_of(config, symbols=[symbol] if symbol else None, timeframe=timeframe)
+    if what == "features":
+        _verify_features(settings, timerange=timerange, days=days, as_json=as_json)
+    elif what == "log":
+        with opened_log(settings) as log:
+            damage = log.check()
+            head = log.head()
+        result = {"events": head, "damage": damage}
+        emit(result, as_json=as_json, show=lambda console: console.print(_lines(head, damage), markup=False))
+        if damage:
+            raise typer.Exit(EXIT_FAILED)
+    else:
+        _verify_state(settings, as_json=as_json)
+
+
+def _lines(head: int, damage: list[str]) -> str:
+    return "\n".join([f"{head:,} events", *damage] if damage else [f"{head:,} events, no damage"])
+
+
+def _verify_features(settings: Settings, *, timerange: str | None, days: int | None, as_json: bool) -> None:
+    from kalibre.evaluation.study import feature_spec
+    from kalibre.evaluation.verification import verify_features
+
+    with opened_log(settings) as log:
+        bars = stored_bars(log, settings, settings.market.symbols[0], timerange=timerange, days=days)
+    found = verify_features(bars, feature_spec(bars, settings))
+    emit(found.as_dict(), as_json=as_json, show=lambda console: console.print(str(found), markup=False))
+    if not found.clean:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _verify_state(settings: Settings, *, as_json: bool) -> None:
+    import msgspec
+
+    from kalibre.log.runner import refold
+    from kalibre.trading.paper import paper_projection
+
+    with opened_log(settings) as log:
+        found = refold(log, paper_projection(settings))
+
+    def show(console: Console) -> None:
+        equal = "yes" if found.equal else "no"
+        console.print(f"recorded equals replay: {equal} ({found.events_read:,} events read)", markup=False)
+        for difference in found.differences:
+            console.print(f"  {difference}", markup=False)
+
+    emit({"equal": found.equal, **msgspec.structs.asdict(found)}, as_json=as_json, show=show)
+    if not found.equal:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Say what is wrong, and the command that mends it; exit code 3 if something is degraded, 1 if broken."""
+    from kalibre.registry.doctor import examine
+
+    findings = examine(settings_of(config))
+    worst = max((finding.level for finding in findings), default="ok", key=("ok", "degraded", "broken").index)
+
+    def show(console: Console) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        colours = {"ok": "green", "degraded": "yellow", "broken": "red bold"}
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        for finding in findings:
+            mend = Text(f"\n{finding.mend}", style="bold") if finding.mend else Text()
+            table.add_row(Text(finding.level, colours[finding.level]), finding.part, Text(finding.found) + mend)
+        console.print(table)
+
+    result = {"level": worst, "findings": [finding.as_dict() for finding in findings]}
+    emit(result, as_json=as_json, show=show)
+    if worst != "ok":
+        raise typer.Exit(EXIT_FAILED if worst == "broken" else EXIT_DEGRADED)

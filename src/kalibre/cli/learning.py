@@ -1,0 +1,178 @@
+"""`kalibre train | calibrate | backtest | report`: from stored bars to a judged model, and what is known about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kalibre.cli.base import (
+    ConfigOption,
+    DaysOption,
+    JsonOption,
+    ModelOption,
+    SymbolOption,
+    TimeframeOption,
+    TimerangeOption,
+    emit,
+    opened_log,
+    progress,
+    settings_of,
+    stored_bars,
+)
+from kalibre.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    symbol: SymbolOption = None,
+    timeframe: TimeframeOption = None,
+    timerange: TimerangeOption = None,
+    days: DaysOption = None,
+    explore: Annotated[
+        bool, typer.Option("--explore", help="Keep the final window unseen: judge on the walk-forward only.")
+    ] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Train, calibrate and judge a model on stored bars; it is stored, promoting it is another command."""
+    settings = settings_of(config, symbols=[symbol] if symbol else None, timeframe=timeframe)
+    chosen = settings.market.symbols[0]
+    from kalibre.registry.candidates import train_candidate
+
+    with opened_log(settings) as log, progress(as_json=as_json) as report:
+        bars = stored_bars(log, settings, chosen, timerange=timerange, days=days)
+        candidate = train_candidate(log, bars, settings, final=not explore, progress=report)
+    study = candidate.study
+
+    def show(console: Console) -> None:
+        show_verdict(console, study, lang=settings.lang)
+        console.print(f"model  {study['model_id']}", markup=False)
+        console.print(f"next   kalibre report --model {study['model_id']}", markup=False)
+        if study["qualifies"]:
+            console.print(f'       kalibre promote {study["model_id"]} "why you trust it"', markup=False)
+
+    summary = {key: value for key, value in study.items() if key not in {"thresholds", "walk_forward", "final"}}
+    for window in ("walk_forward", "final"):
+        figures = study[window]
+        summary[window] = figures and {key: value for key, value in figures.items() if key != "curve"}
+    emit(summary, as_json=as_json, show=show)
+
+
+def show_verdict(console: Console, study: Mapping[str, Any], *, lang: str) -> None:
+    """Print the verdict and every gate with its figure."""
+    from rich.text import Text
+
+    from kalibre.evaluation.report import verdict
+
+    console.print(Text(f"{study['symbol']} {study['timeframe']}: {verdict(study, lang)}", style="bold"))
+    console.print(gate_table(study, lang=lang))
+
+
+def gate_table(study: Mapping[str, Any], *, lang: str) -> Table:
+    """Return every gate of a study as a table."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for gate in study["gates"]:
+        mark = Text("passed", style="green") if gate["passed"] else Text("failed", style="red bold")
+        table.add_row(mark, gate["name"], Text(gate["explanation_tr" if lang == "tr" else "explanation"]))
+    return table
+
+
+@app.command()
+def report(
+    model: ModelOption = None,
+    symbol: SymbolOption = None,
+    folder: Annotated[Path | None, typer.Option("--folder", help="Where to write; default: reports in home.")] = None,
+    lang: Annotated[str | None, typer.Option("--lang", help="en or tr; default: the settings'.")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Write the report of a model: one HTML file and its pictures."""
+    from kalibre.evaluation.report import write_report
+    from kalibre.registry.candidates import load_study, model_of
+
+    settings = settings_of(config, symbols=[symbol] if symbol else None)
+    with opened_log(settings) as log:
+        chosen = model or model_of(log, settings)
+    study = load_study(settings, chosen)
+    path = write_report([study], folder or settings.home / "reports" / chosen, lang=lang or settings.lang)
+    emit(
+        {"model": chosen, "report": path}, as_json=as_json, show=lambda console: console.print(str(path), markup=False)
+    )
+
+
+@app.command()
+def backtest(
+    model: ModelOption = None,
+    symbol: SymbolOption = None,
+    timerange: TimerangeOption = None,
+    days: DaysOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Trade a stored model on stored bars; says which of them it had learnt from."""
+    from kalibre.models.bundle import load_bundle
+    from kalibre.registry.candidates import backtest_bundle, load_study, model_of
+
+    settings = settings_of(config, symbols=[symbol] if symbol else None)
+    with opened_log(settings) as log:
+        chosen = model or model_of(log, settings)
+        bundle = load_bundle(settings.models_dir, chosen)
+        bars = stored_bars(
+            log, settings, symbol or bundle.symbol, timeframe=bundle.timeframe, timerange=timerange, days=days
+        )
+    outcome = backtest_bundle(bundle, bars, calendar=settings.market.calendar, study=load_study(settings, chosen))
+
+    def show(console: Console) -> None:
+        from rich.table import Table
+
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        for name, value in outcome.items():
+            table.add_row(name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else str(value))
+        console.print(table)
+
+    emit(outcome, as_json=as_json, show=show)
+
+
+@app.command()
+def calibrate(
+    model: ModelOption = None,
+    symbol: SymbolOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Check a model's calibration on bars later than its own, and store a recalibrated version as a challenger."""
+    from kalibre.models.bundle import load_bundle
+    from kalibre.registry.candidates import load_study, model_of, recalibrate
+
+    settings = settings_of(config, symbols=[symbol] if symbol else None)
+    with opened_log(settings) as log:
+        chosen = model or model_of(log, settings)
+        bundle = load_bundle(settings.models_dir, chosen)
+        if symbol is not None and symbol != bundle.symbol:
+            raise UsageError(f"model {chosen!r} was trained on {bundle.symbol}, not on {symbol!r}: leave --symbol out")
+        bars = stored_bars(log, settings, bundle.symbol, timeframe=bundle.timeframe)
+        outcome = recalibrate(log, bundle, bars, settings, study=load_study(settings, chosen))
+
+    def show(console: Console) -> None:
+        before, after = outcome["before"], outcome["after"]
+        console.print(
+            f"on {outcome['n_samples']:,} later forecasts\n"
+            f"ECE before  {before['ece']:.4f}  (band {before['band'][0]:.4f} - {before['band'][1]:.4f})\n"
+            f"ECE after   {after['ece']:.4f}  (band {after['band'][0]:.4f} - {after['band'][1]:.4f})\n"
+            f"stored as   {outcome['model']}: it runs in shadow until a study has judged it",
+            markup=False,
+        )
+
+    emit(outcome, as_json=as_json, show=show)

@@ -1,0 +1,142 @@
+"""`kalibre paper | serve | predict | kill`: the way of a bar while it happens."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kalibre.cli.base import (
+    EXIT_KILLED,
+    ConfigOption,
+    JsonOption,
+    SymbolOption,
+    SymbolsOption,
+    TimeframeOption,
+    emit,
+    opened_log,
+    settings_of,
+    stopped_by_signal,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer()
+
+
+@app.command()
+def paper(
+    symbol: SymbolsOption = None,
+    timeframe: TimeframeOption = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay and take each new bar as it comes.")] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Trade on paper what the log holds: forecasts, signals, orders, fills, for champion and challenger."""
+    from kalibre.log.runner import Runner
+    from kalibre.trading.paper import paper_projection
+
+    settings = settings_of(config, symbols=symbol, timeframe=timeframe)
+    with opened_log(settings) as log, stopped_by_signal() as stopped:
+        runner = Runner(
+            log,
+            paper_projection(settings),
+            snapshots_dir=settings.snapshots_dir,
+            batch_size=settings.log.batch_size,
+            snapshot_every_events=settings.log.snapshot_every_events,
+            kill_file=settings.kill_file,
+        )
+        runner.recover()
+        runner.follow(stopped) if follow else runner.catch_up()
+        from kalibre.registry.standing import ledgers
+
+        rows = ledgers(log, settings)
+
+    def show(console: Console) -> None:
+        from rich.table import Table
+
+        table = Table("series", "role", "model", "equity", "held", "fills", "as of", box=None, padding=(0, 2, 0, 0))
+        for row in rows:
+            table.add_row(*(str(row[name]) for name in ("series", "role", "model", "equity", "held", "fills", "as_of")))
+        console.print(table if rows else "nothing was traded yet: promote a model, or train one to run in shadow")
+
+    emit({"ledgers": rows}, as_json=as_json, show=show)
+
+
+@app.command()
+def serve(
+    port: Annotated[int | None, typer.Option("--port", help="0 takes a free one; default: the settings'.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Answer over HTTP: health, predictions, model status, kill switch, metrics, events."""
+    from kalibre.api.serve import serve as run
+
+    settings = settings_of(config)
+    if port is not None:
+        settings = settings.model_copy(update={"api": settings.api.model_copy(update={"port": port})})
+    run(settings)
+
+
+@app.command()
+def predict(
+    symbol: SymbolOption = None,
+    timeframe: TimeframeOption = None,
+    shadow: Annotated[bool, typer.Option("--shadow", help="Also what the challenger would say.")] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Say what the champion makes of the newest stored bar, as the server would."""
+    import msgspec
+
+    from kalibre.api.service import Service
+
+    settings = settings_of(config, symbols=[symbol] if symbol else None, timeframe=timeframe)
+    service = Service(settings)
+    with service.log() as log:
+        head = log.head()
+    service.live.start()
+    try:
+        service.live.wait_for(head, timeout_s=60.0)
+        answer = msgspec.to_builtins(service.predict(settings.market.symbols[0], shadow=shadow))
+    finally:
+        service.live.stop()
+
+    def show(console: Console) -> None:
+        p_up = "unknown" if answer["p_up"] is None else f"{answer['p_up']:.3f}"
+        console.print(f"{answer['symbol']}: {answer['signal']}, p_up {p_up}, as of {answer['as_of']}", markup=False)
+        for reason in answer["reasons"]:
+            console.print(f"  {reason}", markup=False)
+
+    emit(answer, as_json=as_json, show=show)
+
+
+@app.command()
+def kill(
+    reason: Annotated[str, typer.Argument(help="Why; recorded.")] = "",
+    release: Annotated[bool, typer.Option("--release", help="Let trading go on.")] = False,
+    flatten: Annotated[bool, typer.Option("--flatten", help="Also sell what is held, at the next open.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Only ask; exit code 4 if it is engaged.")] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Stop all orders at once; works with the server down. Positions are kept unless --flatten."""
+    from kalibre.core.clock import SystemClock
+    from kalibre.trading.kill_switch import KillSwitch
+
+    settings = settings_of(config)
+    with opened_log(settings) as log:
+        switch = KillSwitch(log, settings.kill_file, SystemClock())
+        if release:
+            switch.release(by=getpass.getuser())
+        elif not status:
+            switch.engage(by=getpass.getuser(), reason=reason, flatten=flatten)
+        state = switch.state()
+
+    def show(console: Console) -> None:
+        console.print("engaged: nothing is ordered" if state.engaged else "released: the policy decides", markup=False)
+
+    emit({"engaged": state.engaged, "file": settings.kill_file}, as_json=as_json, show=show)
+    if status and state.engaged:
+        raise typer.Exit(EXIT_KILLED)

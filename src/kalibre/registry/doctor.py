@@ -1,0 +1,144 @@
+"""The doctor: looks at settings, folders, log, bars, models and the kill switch; each finding names what mends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from kalibre.core.clock import SystemClock, to_text
+from kalibre.core.errors import KalibreError
+from kalibre.core.events import Kill, Promotion, series_key
+from kalibre.core.settings import Settings
+from kalibre.core.timeframe import timeframe_ms
+
+if TYPE_CHECKING:
+    from kalibre.log.protocol import EventLog
+
+Level = Literal["ok", "degraded", "broken"]
+_LEAST_FREE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found about one part, and the command that mends it (empty if nothing has to be mended)."""
+
+    part: str
+    level: Level
+    found: str
+    mend: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the finding as JSON-able values."""
+        return asdict(self)
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything that a command or the server needs; changes nothing.
+
+    Returns
+    -------
+    One finding a part, in the order in which they should be mended.
+    """
+    findings = [_home(settings.home), _port(settings), _kill_file(settings.kill_file)]
+    if settings.log.url or (settings.home / "log.sqlite").is_file():
+        findings.extend(_log(settings))
+    else:
+        findings.append(Finding("log", "degraded", "there is no log yet", "kalibre ingest --days 365"))
+    return findings
+
+
+def _home(home: Path) -> Finding:
+    place = home if home.is_dir() else home.absolute().parent
+    if not os.access(place, os.W_OK):
+        return Finding("home", "broken", f"{str(place)!r} cannot be written", "set KALIBRE_HOME to another folder")
+    free = shutil.disk_usage(place).free
+    text = f"{str(home)!r}, {free / 2**30:.1f} GiB free"
+    if free < _LEAST_FREE_BYTES:
+        return Finding("home", "degraded", text, "free at least 1 GiB on its disk")
+    return Finding("home", "ok", text)
+
+
+def _port(settings: Settings) -> Finding:
+    address = f"{settings.api.host}:{settings.api.port}"
+    try:
+        with socket.create_server((settings.api.host, settings.api.port)):
+            return Finding("port", "ok", f"{address} is free")
+    except OSError as error:
+        why = error.strerror or str(error)
+        return Finding("port", "ok", f"{address} is taken ({why}): by a running server, or serve with --port")
+
+
+def _kill_file(path: Path) -> Finding:
+    if path.exists():
+        return Finding("kill file", "degraded", f"{str(path)!r} is there: nothing is ordered", "kalibre kill --release")
+    return Finding("kill file", "ok", "not there")
+
+
+def _log(settings: Settings) -> Iterator[Finding]:
+    from kalibre.log import open_log
+
+    try:
+        with open_log(settings.log_url) as log:
+            damage = log.check()
+            if damage:
+                yield Finding("log", "broken", "; ".join(damage), "stop everything and restore the log from a copy")
+                return
+            yield Finding("log", "ok", f"{log.head():,} events, whole")
+            yield _kill_switch(log)
+            for symbol in settings.market.symbols:
+                yield _bars(log, settings, symbol)
+                yield from _models(log, settings, symbol)
+    except KalibreError as error:
+        yield Finding("log", "broken", str(error), "mend what the message says, then run kalibre doctor again")
+
+
+def _kill_switch(log: EventLog) -> Finding:
+    newest = log.latest("kill")
+    if newest is not None and isinstance(newest.payload, Kill) and newest.payload.engaged:
+        found = f"engaged by {newest.payload.by} at {to_text(newest.event_time)} {newest.payload.reason}".rstrip()
+        return Finding("kill switch", "degraded", found, "kalibre kill --release")
+    return Finding("kill switch", "ok", "released")
+
+
+def _bars(log: EventLog, settings: Settings, symbol: str) -> Finding:
+    from kalibre.bars.calendars import get_calendar
+
+    timeframe = settings.market.timeframe
+    part = f"bars {symbol}"
+    newest = log.latest("bar", key=series_key(symbol, timeframe), by="event_time")
+    fetch = f"kalibre ingest --symbol {symbol} --timeframe {timeframe}"
+    if newest is None:
+        return Finding(part, "degraded", f"no {timeframe} bar is stored", fetch)
+    now_ms = SystemClock().now_ms()
+    since = newest.event_time + timeframe_ms(timeframe)
+    expected = get_calendar(settings.market.calendar).expected_opens(timeframe, since, now_ms)
+    missing = max(0, len(expected) - 1)
+    found = f"newest {timeframe} bar of {to_text(newest.event_time)}, {missing} behind the clock"
+    if missing > settings.risk.stale_bars:
+        return Finding(part, "degraded", found, f"{fetch} --follow")
+    return Finding(part, "ok", found)
+
+
+def _models(log: EventLog, settings: Settings, symbol: str) -> Iterator[Finding]:
+    from kalibre.models.bundle import load_bundle
+
+    key = series_key(symbol, settings.market.timeframe)
+    for alias in ("champion", "challenger"):
+        part = f"{alias} {symbol}"
+        event = log.latest("promotion", key=f"{key}|{alias}")
+        payload = event.payload if event is not None else None
+        if not isinstance(payload, Promotion) or payload.model is None:
+            if alias == "champion":
+                yield Finding(part, "ok", "none: the policy holds until a model qualifies")
+            continue
+        try:
+            load_bundle(settings.models_dir, payload.model, payload.digest)
+        except KalibreError as error:
+            yield Finding(part, "broken", str(error), "kalibre rollback" if alias == "champion" else "kalibre train")
+        else:
+            yield Finding(part, "ok", f"{payload.model}, every byte as recorded")

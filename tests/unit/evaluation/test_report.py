@@ -1,0 +1,113 @@
+"""The report: self-contained, verdict first, in both languages, and honest about what is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kalibre.bars.calendars import get_calendar
+from kalibre.core.bars import concat
+from kalibre.core.errors import EvaluationError
+from kalibre.core.settings import load_settings
+from kalibre.evaluation import charts
+from kalibre.evaluation.report import verdict, write_report
+from kalibre.evaluation.report_words import WORDS
+from kalibre.evaluation.study import run_study
+from kalibre.sources import open_source
+
+
+@pytest.fixture(scope="module")
+def study() -> dict[str, Any]:
+    source = open_source("simulated", market="edge", auc=0.65, seed=3, n_bars=9_000)
+    bars = concat(list(source.history("EDGE", "15m")))
+    kept = np.ones(len(bars), dtype=bool)
+    kept[4_000:4_020] = False
+    settings = load_settings(model={"folds": 3, "rounds": 60, "threshold_pairs": 100})
+    result = run_study(bars[kept], settings, calendar=get_calendar("24/7"), created_at_ms=1_700_000_000_000)
+    return json.loads(json.dumps(result.as_dict(), allow_nan=False))
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href"}]
+
+
+@pytest.mark.parametrize("lang", ["en", "tr"])
+def test_one_file_says_everything(study: dict[str, Any], tmp_path: Path, lang: str) -> None:
+    path = write_report([study], tmp_path, lang=lang)
+    text = path.read_text(encoding="utf-8")
+    page = _Page()
+    page.feed(text)
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in page.links), (
+        "the file must not need anything beside it"
+    )
+    assert page.tags.count("svg") == 6
+    assert len(list(tmp_path.glob("EDGE-*.png"))) == 6
+    assert not list(tmp_path.glob("*.part"))
+    plain = re.sub(r"\s+", " ", text)
+    assert plain.index(WORDS[lang]["title"]) < plain.index('class="verdict') < plain.index("<figure")
+    explanation = "explanation_tr" if lang == "tr" else "explanation"
+    for gate in study["gates"]:
+        assert gate["name"] in text
+        assert gate[explanation].replace(">", "&gt;").replace("'", "&#39;") in text
+    for name in ("base_rate", "persistence", "buy_and_hold", "shuffled_labels"):
+        assert WORDS[lang][name] in text
+    assert study["missing_bars"] == 20
+    assert "<td>20</td>" in text
+
+
+def test_verdicts_count_the_gates_that_failed(study: dict[str, Any]) -> None:
+    gates = [{**gate, "passed": True} for gate in study["gates"]]
+    assert study["model_id"] in verdict({**study, "gates": gates})
+    gates[2]["passed"] = gates[5]["passed"] = False
+    assert f"2 of {len(gates)}" in verdict({**study, "gates": gates})
+
+
+def test_two_markets_stand_side_by_side(study: dict[str, Any], tmp_path: Path) -> None:
+    live = {"OTHER": {"stopped in": "3 ms <b>"}}
+    path = write_report([study, {**study, "symbol": "OTHER"}], tmp_path, live=live, name="both")
+    text = path.read_text(encoding="utf-8")
+    assert WORDS["en"]["compare"] in text
+    assert "3 ms &lt;b&gt;" in text
+    assert text.count('class="verdict') == 2
+
+
+def test_what_cannot_be_written_is_refused(study: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match="at least one study"):
+        write_report([], tmp_path)
+    with pytest.raises(EvaluationError, match="'de' is not spoken"):
+        write_report([study], tmp_path, lang="de")
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(EvaluationError, match="choose another folder"):
+        write_report([study], blocked / "below")
+
+
+def test_both_languages_have_the_same_words() -> None:
+    assert WORDS["en"].keys() == WORDS["tr"].keys()
+    for key, english in WORDS["en"].items():
+        assert sorted(re.findall(r"{(\w+)}", english)) == sorted(re.findall(r"{(\w+)}", WORDS["tr"][key]))
+
+
+def test_thinning_keeps_first_last_and_every_fall() -> None:
+    rows = charts.thinned(50_000)
+    assert (rows[0], rows[-1]) == (0, 49_999)
+    assert len(rows) <= 1_200
+    equity = np.ones(50_000)
+    equity[31_337] = 0.5
+    figure = charts.drawdown_chart(np.arange(50_000), equity, limit=0.15, label="", limit_name="")
+    lowest = min(float(path.vertices[:, 1].min()) for path in figure.axes[0].collections[0].get_paths())
+    assert lowest == pytest.approx(-50.0)
