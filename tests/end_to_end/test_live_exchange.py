@@ -261,6 +261,23 @@ def test_a_refused_handshake_is_tried_again() -> None:
     run(scenario)
 
 
+def test_a_long_back_fill_is_delivered_page_by_page() -> None:
+    async def play() -> None:
+        bars = {"BTCUSDT": random_market("BTCUSDT", 3_500, start_ms=START)}
+        async with FakeExchange(bars, now_ms=START + 3_300 * MINUTE) as exchange:
+            exchange.faults.wait(4)  # the time, the time, two pages
+            exchange.faults.hang(10**4)
+            since = {"BTCUSDT": START - MINUTE}
+            async with listening(make_source(exchange), ["BTCUSDT"], "1m", since_ms=since) as listener:
+                await listener.until(lambda: len(listener.items) == 2_000)
+                await advance(exchange, 5)
+                exchange.faults.lift()
+                await listener.until(lambda: listener.knows(exchange.closed("BTCUSDT")))
+                listener.check_order("BTCUSDT")
+
+    asyncio.run(play())
+
+
 @pytest.mark.parametrize(("fault", "error"), [("ban", SourceBannedError), ("refuse_region", SourceRefusedError)])
 def test_what_cannot_be_mended_ends_the_stream(fault: str, error: type[Exception]) -> None:
     async def play() -> None:

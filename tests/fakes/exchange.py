@@ -271,8 +271,8 @@ class FakeExchange:
         await self._notify()
         if self.faults.always is not None:
             return self.faults.always(self.now_ms)
-        if self.faults.rest:
-            return self.faults.rest.popleft()
+        if self.faults.rest and (fault := self.faults.rest.popleft()) is not None:
+            return fault
         window = self.now_ms // 60_000
         self._used_weight[window] += WEIGHTS.get(request.path, 1)
         used = self._used_weight[window]

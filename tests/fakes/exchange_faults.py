@@ -17,7 +17,7 @@ class Faults:
     """The faults that are pending. REST faults are used up one request each, in the order they were asked for."""
 
     def __init__(self) -> None:
-        self.rest: deque[HttpAnswer] = deque()
+        self.rest: deque[HttpAnswer | None] = deque()
         self.always: Callable[[int], HttpAnswer] | None = None
         self.handshake: deque[tuple[int, dict[str, str]]] = deque()
         self.losing: Counter[str] = Counter()
@@ -50,9 +50,14 @@ class Faults:
         message = "Service unavailable from a restricted location according to 'b. Eligibility'"
         self.always = lambda _: HttpAnswer(451, json.dumps({"code": 0, "msg": message}).encode())
 
+    def wait(self, requests: int) -> None:
+        """Answer so many requests well before the next REST fault."""
+        self.rest.extend([None] * requests)
+
     def lift(self) -> None:
-        """End a ban or a refusal."""
+        """End a ban or a refusal, and the REST faults that are pending."""
         self.always = None
+        self.rest.clear()
 
     def fail(self, times: int = 1, *, status: int = 503) -> None:
         """Answer 5xx, with HTML as a gateway does."""

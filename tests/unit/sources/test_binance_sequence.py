@@ -115,3 +115,11 @@ def test_bars_before_the_beginning_are_none_of_its_business() -> None:
     sequence = Sequence(50, STEP)
     assert sequence.live(bar(2), told_ms=60) == []
     assert sequence.healed([bar(2)], complete_upto=50) == []
+
+
+def test_an_event_older_than_rests_answer_does_not_undo_it() -> None:
+    sequence = Sequence(0, STEP)
+    corrected = msgspec.structs.replace(bar(0), volume=9.0)
+    assert sequence.healed([corrected], complete_upto=20) == [(corrected, "backfilled")]
+    assert sequence.live(bar(0), told_ms=19) == []
+    assert sequence.live(bar(0), told_ms=21) == [(bar(0), "received")]

@@ -65,6 +65,7 @@ class Sequence:
     def begin_healing(self) -> None:
         """Note that REST is asked from now on: what it answers is newer than what the stream said before."""
         self._heard.clear()
+        self.in_doubt = False
 
     def live(self, bar: Bar, told_ms: int) -> list[Delivery]:
         """Take in a final bar from the stream and return what can be delivered now.
@@ -81,7 +82,7 @@ class Sequence:
         self._waiting[bar.open_time] = bar
         return self._drain()
 
-    def healed(self, bars: Iterable[Bar], *, complete_upto: int) -> list[Delivery]:
+    def healed(self, bars: Iterable[Bar], *, complete_upto: int, told_ms: int | None = None) -> list[Delivery]:
         """Take in what REST says and return what can be delivered now.
 
         Parameters
@@ -89,18 +90,19 @@ class Sequence:
         bars
             Bars of the exchange's history, oldest first, without holes of the asking's making.
         complete_upto
-            The exchange's time before it was asked: a bar that had closed by then, was asked for, and is neither in
-            `bars` nor waiting, does not exist.
+            UTC ms: a bar that had closed by then, was asked for, and is neither in `bars` nor waiting, does not exist.
+        told_ms
+            The exchange's time before it was asked; None: `complete_upto`.
         """
         out: list[Delivery] = []
-        self.in_doubt = False
+        told_ms = complete_upto if told_ms is None else told_ms
         for bar in bars:
             time = bar.open_time
             heard = self._waiting.get(time, self._delivered.get(time)) if time in self._heard else None
             if heard is not None and heard != bar:
                 self.in_doubt = True
                 continue  # which of the two is newer is not known: the stream's stands until REST is asked again
-            self._told_ms[time] = max(complete_upto, self._told_ms.get(time, 0))
+            self._told_ms[time] = max(told_ms, self._told_ms.get(time, 0))
             if time < self.known_upto:
                 out += self._correct(bar, "backfilled")
                 continue

@@ -15,7 +15,7 @@ from kalibre.core.errors import RateLimitedError, SourceError, SourceFormatError
 from kalibre.core.errors import SourceRefusedError as Refused
 from kalibre.core.protocols import SourceBar
 from kalibre.core.timeframe import timeframe_ms
-from kalibre.sources.binance.rest import AsyncDriver, RestProtocol
+from kalibre.sources.binance.rest import PAGE_BARS, AsyncDriver, RestProtocol
 from kalibre.sources.binance.sequence import Delivery, Sequence
 from kalibre.sources.binance.wire import parse_event
 
@@ -241,7 +241,10 @@ class StreamSession:
                 await asyncio.sleep(self._tempo.confirm_after_s)  # REST's clock is behind the stream's
 
     async def _fetch(self, symbol: str, start_ms: int) -> tuple[list[Bar], int]:
-        """Return the closed bars from `start_ms` on, and the exchange's time up to which they are complete."""
+        """Return the closed bars from `start_ms` on, and the exchange's time up to which they are complete.
+
+        Pages that are old enough to be beyond doubt are delivered at once: a long back-fill is not kept in memory.
+        """
         sequence = self._sequences[symbol]
         sequence.begin_healing()
         for attempt in range(self._tempo.confirmations + 1):
@@ -256,8 +259,12 @@ class StreamSession:
                 )
                 if not page:
                     break
-                bars += page
                 at = page[-1].open_time + self._step_ms
+                if len(page) == PAGE_BARS and at < now_ms - _FRESH_MS:
+                    self._deliver(symbol, sequence.healed(page, complete_upto=at, told_ms=now_ms))
+                    start_ms = at
+                else:
+                    bars += page
                 if at + self._step_ms > now_ms:
                     break
             fresh = [time for time in sequence.missing(bars, now_ms) if time >= now_ms - _FRESH_MS - self._step_ms]
