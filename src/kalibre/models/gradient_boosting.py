@@ -39,7 +39,7 @@ class GradientBoosting:
     """A fitted classifier.
 
     Make one with `fit` or `from_text`. Predictions come from the trees themselves, not from LightGBM: backtest and
-    serving walk the same compiled code, and a served answer imports nothing heavy.
+    serving walk the same compiled code, and a served answer imports neither LightGBM nor pandas.
 
     Parameters
     ----------
