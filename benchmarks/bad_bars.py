@@ -90,7 +90,7 @@ def main() -> int:
     rng = np.random.default_rng(7)
     total, started, judged = Outcome(), time.perf_counter(), 0
     for bars in series(options.quick):
-        feed = plant(list(bars), bars.step_ms, rng, count=1_000 if options.quick else 4_000)
+        feed = plant(list(bars), bars.step_ms, rng, count=1_000 if options.quick else 2_000)
         judged += len(feed)
         total.merge(play(feed, bars.symbol, bars.timeframe, get_calendar("24/7")))
     seconds = time.perf_counter() - started

@@ -255,12 +255,16 @@ def play(feed: Sequence[Delivery], symbol: str, timeframe: str, calendar: Calend
             if delivery.kind:
                 outcome.planted[delivery.kind] += 1
             _deliver(control, delivery, sound)
-        for bar, action, reasons in _deliver(checker, delivery, sound):
+        verdicts = _deliver(checker, delivery, sound)
+        for bar, action, reasons in verdicts:
             _settle(bar, action, reasons, waiting, outcome, settled)
-        if not checker.held and not control.held and checker.state() != control.state():
+        worth_a_look = delivery.kind or any(action == "quarantine" for _, action, _ in verdicts)
+        if worth_a_look and not checker.held and not control.held and checker.state() != control.state():
             outcome.state_changed[delivery.kind or "sound"] += 1
     for bar in waiting.values():
         outcome.missed[bar.kind] += 1
+    outcome.state_changed["at the end"] += checker.state() != control.state()
+    outcome.state_changed = +outcome.state_changed
     outcome.sound_accepted = sum(settled.get(time) == "accept" for time in sound)
     held = {bar.open_time for bar in checker.held}
     outcome.sound_lost = [bar for time, bar in sound.items() if settled.get(time) != "accept" and time not in held]

@@ -4,9 +4,10 @@ A bar must first be a bar (`reasons.bar_faults`), of this series, closed, and on
 compared with the last sound one, on a robust scale: 1.4826 times the median of the last 256 absolute log returns. Four
 jumps are suspicious:
 
-- a *gap*: the open is more than 12 scales (and 1 %) from the last close, times the square root of the bars' distance.
-  Over all the real sets the widest gap of a crypto market is 3.2 scales: markets do not move without trading.
-- a *leap*: the close is more than 30 scales (and 3 %) from the last close, though traded all the way.
+- a *gap*: the open is more than 12 scales (at least 1 %, at most 35 %) from the last close, times the square root of
+  how many bars ago that was. Over all the real sets the widest gap of a crypto market is 3.2 scales: a market does not
+  move without trading.
+- a *leap*: the close is more than 30 scales (3 % to 28 %) from the last close, though traded all the way.
 - an *open* that gaps like the first, in a bar that itself closes back where it came from.
 - a *wick*: high or low more than 200 scales (at least 28 %, at most 2.7-fold) beyond open, close and last close. The
   widest real one has 86 scales, the deepest 21 %.
@@ -41,8 +42,8 @@ WINDOW = 256
 MIN_HISTORY = 32
 """Returns needed before the scale counts."""
 
-_GAP, _MIN_GAP = 12.0, 0.01
-_LEAP, _MIN_LEAP = 30.0, 0.03
+_GAP, _MIN_GAP, _MAX_GAP = 12.0, 0.01, 0.3
+_LEAP, _MIN_LEAP, _MAX_LEAP = 30.0, 0.03, 0.25
 _WICK, _MIN_WICK, _MAX_WICK = 200.0, 0.25, 1.0
 _COLD = math.log(2.0)
 _MIN_SCALE = 1e-4
@@ -199,9 +200,10 @@ class BarChecker:
         last = self.last
         if last is not None and bar.open_time <= last.open_time:
             return [self._judge_older(bar, trusted=trusted)]
-        if self._held and bar.open_time <= self.held[-1].open_time:
-            same = any(held == bar for held in self.held)
-            return [Verdict(bar, "duplicate" if same else "verify")]
+        if self._held and bar.open_time <= max(held.open_time for held in self.held):
+            if any(held == bar for held in self.held):
+                return [Verdict(bar, "duplicate")]
+            return self._judge_again_with(bar) if trusted else [Verdict(bar, "verify")]
         if bar.volume == 0 and bar.high == bar.low and self.calendar.name != "24/7":
             return [Verdict(bar, "no_trade", detail="no volume and one price: the source filled in the last one")]
         return self._judge_price(bar)
@@ -234,6 +236,17 @@ class BarChecker:
         if not codes:
             return (), ""
         return tuple(codes), f"{self.symbol} {self.timeframe}: {describe(tuple(codes))}: {bar}"
+
+    def _judge_again_with(self, bar: Bar) -> list[Verdict]:
+        """Put a late or corrected bar among those held back and judge them anew, in their order."""
+        waiting, self._held, self._rival, self._held_needs = self.held, [], [], 0
+        verdicts: list[Verdict] = []
+        for one in sorted([bar, *waiting], key=lambda each: each.open_time):
+            if one is not bar and one.open_time == bar.open_time:
+                verdicts.append(Verdict(one, "quarantine", ("duplicate_conflict",), f"the source says {bar}"))
+            else:
+                verdicts += self._judge_price(one)
+        return verdicts
 
     def _judge_older(self, bar: Bar, *, trusted: bool) -> Verdict:
         known = self._recent.get(bar.open_time)
@@ -278,7 +291,9 @@ class BarChecker:
         if scale is None:
             return _COLD, _COLD, _MAX_WICK
         root = math.sqrt(max(distance, 1.0))
-        return max(_GAP * scale * root, _MIN_GAP), max(_LEAP * scale * root, _MIN_LEAP), _wick_limit(scale)
+        gap = min(max(_GAP * scale, _MIN_GAP), _MAX_GAP)
+        leap = min(max(_LEAP * scale, _MIN_LEAP), _MAX_LEAP)
+        return gap * root, leap * root, min(max(_WICK * scale, _MIN_WICK), _MAX_WICK)
 
     def _judge_price(self, bar: Bar) -> list[Verdict]:
         if self._held:
@@ -311,7 +326,11 @@ class BarChecker:
 
     def _judge_after_held(self, bar: Bar) -> list[Verdict]:
         """Ask which level the market went on from: the one held, a rival that came later, or the one before."""
-        last = self.last
+        last, newest = self.last, self._held[-1]
+        away, limit = abs(math.log(bar.open / newest.close)), self._limits(1.0)[0]
+        if away > limit and abs(math.log(bar.close / newest.close)) < min(limit, away / 2):
+            # Only its open is elsewhere: it must not decide over what is held.
+            return [Verdict(bar, "quarantine", (_spike_code(away),), f"open {bar.open}, but {newest.close} before")]
         levels: list[tuple[float, str]] = []
         for name, at in (("held", self._held[-1]), ("rival", self._rival[-1] if self._rival else None), ("back", last)):
             if at is not None:
@@ -368,10 +387,6 @@ class BarChecker:
             self._held, self._held_needs = [], 0
         self._rival = []
         return verdicts
-
-
-def _wick_limit(scale: float) -> float:
-    return min(max(_WICK * scale, _MIN_WICK), _MAX_WICK)
 
 
 def _spike_code(size: float) -> str:

@@ -180,6 +180,8 @@ def _weigh(
     for factor, log_prior in factors.items():
         shift = math.log(factor)
         rest = float(overnight[t]) + shift
+        if 0.5 < factor < 1 and abs(rest) > max(3 * scale, 0.03):
+            continue  # so small a reverse split is rare; a source's repaired price looks much like it
         if (
             daily_limit is not None
             and not math.log1p(-daily_limit) * between - 0.004

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.bars.calendars import Calendar
 from kalibre.core.bars import Bars
-from kalibre.core.events import Gap
+from kalibre.core.clock import to_text
+from kalibre.core.events import Gap, series_key
 from kalibre.core.timeframe import timeframe_ms
+from kalibre.log.protocol import Reader
 
 
 def missing_opens(
@@ -86,3 +89,17 @@ def find_gaps(bars: Bars, calendar: Calendar, *, start_ms: int | None = None, en
 def count_missing(gaps: Sequence[Gap]) -> int:
     """Return how many bars a list of gaps lacks."""
     return sum(gap.missing_bars for gap in gaps)
+
+
+def gap_rows(log: Reader, symbol: str, timeframe: str) -> list[dict[str, Any]]:
+    """Return the newest word on every gap of a series, oldest first: what `kalibre gaps` prints.
+
+    Each row has `start_ms`, `end_ms`, `start`, `end` (Istanbul), `missing_bars`, `status` and `reason`.
+    """
+    rows = []
+    for event in log.read(kinds={"gap"}, key=series_key(symbol, timeframe), newest_revision=True):
+        gap = event.payload
+        if isinstance(gap, Gap):
+            told = {"start": to_text(gap.start_ms), "end": to_text(gap.end_ms)}
+            rows.append({**msgspec.structs.asdict(gap), **told})
+    return sorted(rows, key=lambda row: row["start_ms"])

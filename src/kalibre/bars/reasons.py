@@ -26,7 +26,7 @@ REASONS: dict[str, str] = {
     "outside_session": "the market has no session then",
     "backward_time": "an older time that the source does not confirm when asked again",
     "unconfirmed_revision": "a known bar with other content that the source does not confirm when asked again",
-    "duplicate_conflict": "two different bars for one time in one answer",
+    "duplicate_conflict": "two different bars for one time, of which the other counts",
     "revision_jump": "the correction is too far from the bar that it corrects",
     "spike": "the price jumped away and came back without trading between",
     "price_magnitude": "a spike of more than a thousand-fold: a wrong unit or a misplaced decimal point",

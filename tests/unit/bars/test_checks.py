@@ -231,3 +231,27 @@ def test_a_market_that_seldom_moves_has_a_scale_all_the_same() -> None:
     assert checker.scale == 1e-4
     tick = Bar(open_time=100 * STEP, open=5.02, high=5.02, low=5.02, close=5.02, volume=1.0)
     assert checker.judge(tick, now_ms=NOW)[0].action == "accept"
+
+
+def test_a_late_bar_before_one_that_is_held_is_judged_in_its_place() -> None:
+    checker, rest = primed()
+    control, _ = primed()
+    crash = msgspec.structs.replace(rest[0], low=rest[0].open * 0.7, close=rest[0].open * 0.7)
+    after = [times(bar, crash.close / rest[1].open) for bar in rest[1:6]]
+    assert checker.judge(after[0], now_ms=NOW)[0].action == "hold"
+    assert checker.judge(crash, now_ms=NOW)[0].action == "verify"
+    verdicts = checker.judge(crash, now_ms=NOW, trusted=True)
+    verdicts += [v for bar in after[1:] for v in checker.judge(bar, now_ms=NOW)]
+    assert {v.bar.open_time for v in verdicts if v.action == "accept"} == {bar.open_time for bar in [crash, *after]}
+    for bar in [crash, *after]:
+        control.judge(bar, now_ms=NOW)
+    assert checker.state() == control.state()
+
+
+def test_the_source_corrects_a_bar_that_is_held() -> None:
+    checker, rest = primed()
+    wrong = times(rest[0], 1.4)
+    checker.judge(wrong, now_ms=NOW)
+    verdicts = checker.judge(rest[0], now_ms=NOW, trusted=True)
+    assert [(v.bar, v.action) for v in verdicts] == [(rest[0], "accept"), (wrong, "quarantine")]
+    assert verdicts[1].reasons == ("duplicate_conflict",)
