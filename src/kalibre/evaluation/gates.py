@@ -4,7 +4,9 @@ Which gate looks where. The *pooled walk-forward* is every fold's test part, whe
 thresholds came from earlier bars; it is long, so what needs statistical power is judged there. The *final window* was
 touched by nothing and is judged once, with exactly the bundle that would be promoted; it is short, so there the bundle
 must not fall short of what a model without skill would show: a Sharpe bar of 1.2 on ten weeks would refuse one good
-model in four and hardly a bad one more. A figure that is not a number passes nothing.
+model in four and hardly a bad one more. Its ECE bar is the usual one or, where the window is too short to measure so
+finely, what chance alone gives a perfectly calibrated forecast (the top of the consistency band). A figure that is not a
+number passes nothing.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ class GateVerdict:
 
 @dataclass(frozen=True)
 class GateWindow:
-    """The figures of one out-of-sample window that gates look at."""
+    """The figures of one out-of-sample window that gates look at; `ece_chance` is the top of the consistency band."""
 
     ece: float
     auc: float
@@ -73,6 +75,7 @@ class GateWindow:
     log_loss_gain_low: float
     sharpe: float
     max_drawdown: float
+    ece_chance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -210,7 +213,7 @@ def _final(figures: GateFigures, settings: GateSettings) -> list[GateVerdict]:
         return [unseen]
     return [
         unseen,
-        _gate("final_ece", "final", "ECE", "ECE", final.ece, "<=", settings.max_ece),
+        _gate("final_ece", "final", "ECE", "ECE", final.ece, "<=", max(settings.max_ece, _known(final.ece_chance))),
         _gate("final_auc", "final", "AUC", "AUC", final.auc, ">", 0.5),
         _gate(
             "final_log_loss",
@@ -270,6 +273,10 @@ def _gate(
     )
 
 
+def _known(value: float) -> float:
+    return value if math.isfinite(value) else 0.0
+
+
 def _numbers(figure: float, bar: float) -> tuple[str, str]:
     """Write figure and bar with as many digits as it takes to tell a near miss; an unknown figure is empty."""
     if not math.isfinite(figure):
@@ -277,4 +284,4 @@ def _numbers(figure: float, bar: float) -> tuple[str, str]:
     if figure == round(figure) and bar == round(bar):
         return f"{figure:.0f}", f"{bar:.0f}"
     digits = next((d for d in range(3, 12) if figure == bar or f"{figure:.{d}f}" != f"{bar:.{d}f}"), 12)
-    return f"{figure:.{digits}f}", f"{bar:g}"
+    return f"{figure:.{digits}f}", f"{bar:.{digits}g}"

@@ -19,8 +19,8 @@ from kalibre.core.protocols import FloatArray
 from kalibre.core.settings import CostSettings, RiskSettings
 from kalibre.evaluation.sweep import sweep
 
-MIN_TRADES = 8
-REACH = 2
+MIN_TRADES = 20
+REACH = 4
 """A neighbourhood is the pairs at most so many steps away on each axis."""
 
 
@@ -132,7 +132,7 @@ def choose(surface: Surface, *, min_trades: int = MIN_TRADES) -> tuple[int, int]
 
     Pairs with fewer than `min_trades` trades are left out; where that leaves nothing, all pairs count.
     """
-    for fewest in (min_trades, 1, 0):
+    for fewest in (min_trades, min_trades // 2, 1, 0):
         traded = surface.n_trades >= fewest
         median = neighbourhood_median(np.where(traded, surface.sharpe, np.nan))
         median[~traded] = np.nan

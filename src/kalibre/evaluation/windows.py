@@ -90,6 +90,7 @@ def gate_window(window: WindowFigures) -> GateWindow:
         log_loss_gain_low=window.forecast.log_loss_gain_low,
         sharpe=window.trading.sharpe,
         max_drawdown=window.trading.max_drawdown,
+        ece_chance=window.forecast.ece_band[1],
     )
 
 

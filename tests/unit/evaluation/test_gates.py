@@ -78,3 +78,11 @@ def test_an_unknown_figure_passes_nothing_and_is_said_to_be_unknown():
 def test_bars_come_from_the_settings():
     strict = GateSettings(max_ece=0.005, min_dsr=0.999, min_sharpe=5.0, max_drawdown=0.01)
     assert _failed(GOOD, strict) == ["ece", "dsr", "sharpe", "drawdown", "final_ece", "final_drawdown"]
+
+
+def test_a_short_final_window_is_not_held_to_what_it_cannot_measure():
+    short = replace(SOUND, ece=0.07, ece_chance=0.08)
+    assert _failed(replace(GOOD, final=short)) == []
+    assert _failed(replace(GOOD, final=replace(short, ece=0.09))) == ["final_ece"]
+    assert _failed(replace(GOOD, final=replace(short, ece_chance=float("nan")))) == ["final_ece"]
+    assert _failed(replace(GOOD, walk_forward=short)) == ["ece"]

@@ -29,7 +29,7 @@ def test_grid_has_the_pairs_asked_for_and_every_exit_lies_below_every_entry(n_pa
 def test_a_plateau_is_taken_and_a_lucky_spike_is_not():
     sharpe = np.zeros((20, 20))
     sharpe[3, 3] = 40.0
-    sharpe[10:16, 8:14] = 2.0
+    sharpe[9:19, 8:18] = 2.0
     row, column = choose(_surface(sharpe))
     assert sharpe[row, column] == 2.0
     assert neighbourhood_median(sharpe)[row, column] == 2.0
@@ -37,8 +37,8 @@ def test_a_plateau_is_taken_and_a_lucky_spike_is_not():
 
 def test_pairs_with_too_few_trades_do_not_count():
     sharpe = np.zeros((20, 20))
-    sharpe[14:, 14:] = 9.0
-    sharpe[2:8, 2:8] = 1.0
+    sharpe[12:, 12:] = 9.0
+    sharpe[1:10, 1:10] = 1.0
     n_trades = np.where(sharpe == 9.0, 2.0, 50.0)
     row, column = choose(_surface(sharpe, n_trades))
     assert sharpe[row, column] == 1.0
