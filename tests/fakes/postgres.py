@@ -52,7 +52,7 @@ class Postgres:
     def __init__(self, binaries: Path, *, fsync: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="kalibre-pg-"))
         self._binaries = binaries
-        self._cluster = self.folder / "cluster"
+        self.cluster = self.folder / "cluster"
         self._fsync = fsync
         self._server: subprocess.Popen[bytes] | None = None
         # Not "user=": Popen would keep root's supplementary groups.
@@ -63,7 +63,7 @@ class Postgres:
             self._as |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             if not _reachable(binaries):  # for example under /root: nobody cannot look into it
                 self._binaries = Path(shutil.copytree(binaries.parent, self.folder / "install")) / "bin"
-        self._run("initdb", "-D", str(self._cluster), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
+        self._run("initdb", "-D", str(self.cluster), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
         self.databases = 0
 
     def url(self, database: str = "postgres") -> str:
@@ -74,7 +74,7 @@ class Postgres:
         """Start the server and wait until it answers."""
         import psycopg
 
-        command = [str(self._binaries / "postgres"), "-D", str(self._cluster), "-k", str(self.folder)]
+        command = [str(self._binaries / "postgres"), "-D", str(self.cluster), "-k", str(self.folder)]
         command += ["-c", "listen_addresses=", "-c", f"fsync={'on' if self._fsync else 'off'}"]
         command += ["-c", "max_connections=50", "-c", "shared_buffers=32MB", "-c", "autovacuum=off"]
         deadline = time.monotonic() + _START_S
@@ -100,6 +100,19 @@ class Postgres:
         assert self._server is not None
         self._server.send_signal(signal.SIGKILL)
         self._server.wait()
+
+    def wait_until_gone(self) -> None:
+        """Wait until the children of a killed postmaster have gone too: only then the disk holds still."""
+        import psutil
+
+        while any(str(self.cluster) in _command_or_cwd(process) for process in psutil.process_iter()):
+            time.sleep(0.01)
+
+    def copy_cluster(self) -> Path:
+        """Copy what is on the disk, with its owner; the server must be gone."""
+        copy = self.folder / "copy"
+        subprocess.run(["cp", "-a", str(self.cluster), str(copy)], check=True)
+        return copy
 
     def stop(self) -> None:
         """Stop at once and remove everything."""
@@ -132,3 +145,13 @@ class Postgres:
 def _reachable(folder: Path) -> bool:
     """Say whether everybody may walk into a folder."""
     return all(path.stat().st_mode & 0o005 == 0o005 for path in (folder, *folder.parents))
+
+
+def _command_or_cwd(process: Any) -> str:
+    """Return where a process works; PostgreSQL's children work in the cluster's folder."""
+    import psutil
+
+    try:
+        return f"{process.cwd()}" if process.name() == "postgres" else ""
+    except psutil.Error:
+        return ""

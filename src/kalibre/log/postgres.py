@@ -51,6 +51,9 @@ _SCHEMA = (
     f"INSERT INTO kalibre_schema VALUES ({SCHEMA_VERSION})",
 )
 
+# Asked of the catalogue's rows: `to_regclass` answers from a cache that waiting for an advisory lock does not refresh.
+_IS_THERE = "SELECT 1 FROM pg_class WHERE relname = 'kalibre_schema' AND relnamespace = current_schema()::regnamespace"
+
 
 class PostgresSession(Session):
     """A PostgreSQL connection in use."""
@@ -126,21 +129,24 @@ class PostgresLog(PooledLog):
         try:
             milliseconds = max(1, int(self._patience_s * 1000))
             connection.execute(f"SET lock_timeout = {milliseconds}")
+            if connection.execute("SHOW synchronous_commit").fetchone() == ("off",):
+                # A commit that the server could take back would let a projection be ahead of its log.
+                connection.execute("SET synchronous_commit = on")
             connection.execute("SET client_min_messages = warning")
             connection.execute("SET client_encoding = 'UTF8'")
             # The planner must not trust statistics of a table that has just grown from nothing.
             connection.execute("SET plan_cache_mode = force_custom_plan")
-            if connection.execute("SELECT to_regclass('kalibre_schema')").fetchone() == (None,):
+            if connection.execute(_IS_THERE).fetchone() is None:
                 with connection.transaction():
                     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-                    if connection.execute("SELECT to_regclass('kalibre_schema')").fetchone() == (None,):
+                    if connection.execute(_IS_THERE).fetchone() is None:  # another may have made it meanwhile
                         for statement in _SCHEMA:
                             connection.execute(statement)
             version = connection.execute("SELECT version FROM kalibre_schema").fetchone()
             if version != (SCHEMA_VERSION,):
                 raise LogError(
-                    f"{self._where} has schema {version and version[0]}, this Kalibre reads {SCHEMA_VERSION}: use the Kalibre that "
-                    "wrote it, or start a new database"
+                    f"{self._where} has schema {version and version[0]}, this Kalibre reads {SCHEMA_VERSION}: use the "
+                    "Kalibre that wrote it, or start a new database"
                 )
         except BaseException:
             connection.close()
@@ -164,10 +170,8 @@ class PostgresLog(PooledLog):
     # --- transactions -------------------------------------------------------------------------------------------------
 
     def _begin(self, connection: psycopg.Connection[Any], *, durable: bool) -> None:
-        connection.execute("BEGIN")
+        connection.execute("BEGIN")  # every commit is durable here
         self._lock(connection)
-        if durable:
-            connection.execute("SET LOCAL synchronous_commit = on")
 
     def _lock(self, connection: psycopg.Connection[Any]) -> None:
         """Take the lock under which positions are assigned; PostgreSQL frees it when the commit is visible."""
@@ -186,11 +190,8 @@ class PostgresLog(PooledLog):
         return True
 
     def sync(self) -> int:
-        """Return the head: PostgreSQL's commit waits for the disk unless its server was told otherwise."""
-        with self.transaction(durable=True) as transaction:
-            # A commit that waits is behind all that were committed before it; it must write something to wait for.
-            transaction.rows("SELECT pg_current_xact_id()")
-            return transaction.head()
+        """Return the head: a commit of PostgreSQL has waited for the disk."""
+        return self.head()
 
     def check(self) -> list[str]:
         """Look for damage: positions without holes, counts, contents that can be read."""

@@ -133,7 +133,7 @@ class Runner:
         progress = self._log.progress(self._name)
         if progress is None or (progress.version, progress.libraries) != (self._projection.version, libraries):
             progress = self._start_over(progress, libraries)
-        feeder = Feeder(self._projection, self._log)
+        feeder = self._make_feeder()
         start, emitted = self._restore(progress)
         read, checked = replay(
             self._log,
@@ -155,6 +155,9 @@ class Runner:
             emissions_checked=checked,
             rebuild_upto=progress.rebuilt if progress.seq < progress.rebuilt else 0,
         )
+
+    def _make_feeder(self) -> Feeder:
+        return Feeder(self._projection, self._log)
 
     def _start_over(self, old: Progress | None, libraries: str) -> Progress:
         """Begin from zero with this version, and know from where to where it only retells."""
@@ -202,12 +205,12 @@ class Runner:
         LogError
             If another runner moved this projection, or the log fails. The next step then recovers first.
         """
-        if self._feeder is None:
+        head = self._log.head()
+        if self._feeder is None or head < self._scanned:  # the log may have lost its tail under us: a copy restored
             self.recover()
         assert self._feeder is not None
         feeder, self._feeder = self._feeder, None  # until the commit succeeds, the state in memory is not the recorded
         retelling = self._progress.seq < self._progress.rebuilt
-        head = self._log.head()
         events = self._log.read(
             after=self._scanned,
             upto=self._progress.rebuilt if retelling else head,

@@ -1,0 +1,210 @@
+"""`make fault`: kill -9 by the thousand, torn files, a dying server; nothing lost, nothing doubled, nothing changed.
+
+After each round two equalities are checked. *Refold*: the log, read again, gives the same emissions and state, bit for
+bit. *Interruption*: the log holds the same events by (kind, key, event time, revision, content) as the log of a run
+that nobody disturbed. Planted bugs show that both nets catch what they are for. `--factory module:name` tortures
+another projection, `--inputs module:name` feeds it (a callable that takes a number of bars), `--entry-argv` kills
+another command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks._fault_entry import kill_entry, load_factory
+from benchmarks._fault_kills import Caught, Rig, Tally, compare, in_child, undisturbed
+from benchmarks._fault_planted import catch, planted
+from benchmarks._fault_postgres import rewind, server_round
+from benchmarks._fault_rounds import kill_round, lose_tail, note_synced
+from benchmarks._fault_snapshots import damage_snapshots
+from tests.fakes.postgres import Postgres, find_binaries
+
+from kalibre.log import open_log
+
+KILLS_A_ROUND = 50
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=2000, help="forked kills over SQLite, and as many over PostgreSQL")
+    parser.add_argument("--pg-kills", type=int, default=10, help="kills of the PostgreSQL server itself")
+    parser.add_argument("--entry-kills", type=int, default=50, help="kills of the entry point, a process of its own")
+    parser.add_argument("--flips", type=int, default=10_000, help="sampled flips in a snapshot outside its manifest")
+    parser.add_argument("--bars", type=int, default=400, help="bars of each series in one round")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--factory", default="benchmarks._fault_model:OnlineModel", help="makes the projection")
+    parser.add_argument("--inputs", default="benchmarks._fault_kills:make_inputs", help="makes the events, from --bars")
+    parser.add_argument("--entry-argv", default="", help="JSON list; {url}, {folder} and {factory} are filled in")
+    parser.add_argument("--skip-postgres", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="about a twentieth of everything")
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.kills, chosen.pg_kills, chosen.entry_kills, chosen.flips = 100, 2, 3, 500
+    return chosen
+
+
+class Session:
+    """One run of the command: what it tortures, and what it found."""
+
+    def __init__(self, chosen: argparse.Namespace, folder: Path, server: Postgres | None) -> None:
+        self._chosen = chosen
+        self._folder = folder
+        self._server = server
+        self._dice = random.Random(chosen.seed)
+        self._factory = load_factory(chosen.factory)
+        self._inputs = load_factory(chosen.inputs)(chosen.bars)  # type: ignore[call-arg]
+        self._rigs = 0
+        self.lines: list[dict[str, Any]] = []
+
+    def rig(self, storage: str, **more: Any) -> Rig:
+        """Return a rig over an empty log."""
+        self._rigs += 1
+        folder = self._folder / f"{self._rigs}"
+        folder.mkdir()
+        if storage == "postgres":
+            assert self._server is not None
+            url = self._server.new_database()
+        else:
+            url = f"sqlite:///{folder / 'log.sqlite'}"
+        return Rig(url=url, folder=folder, make_projection=self._factory, inputs=self._inputs, **more)
+
+    def note(self, claim: str, passed: bool, words: str) -> None:
+        """Keep and print one line."""
+        self.lines.append({"claim": claim, "pass": passed, "words": words})
+        if not self._chosen.json:
+            print(f"{'PASS' if passed else 'FAIL'} {claim}: {words}", flush=True)
+
+    def run(self, claim: str, work: Callable[[Tally], None]) -> None:
+        """Do one claim's work and say what became of it."""
+        tally, begun = Tally(), time.monotonic()
+        try:
+            work(tally)
+        except Caught as caught:
+            self.note(claim, False, str(caught))
+            return
+        words = f"{tally.kills} kills, {tally.inside / max(tally.kills, 1):.0%} of them inside a transaction"
+        for count, what in (
+            (tally.rounds, "logs"),
+            (tally.refolded, "refolds equal"),
+            (tally.compared, "equal to the undisturbed run"),
+            (tally.tails_lost, "tails lost"),
+            (tally.snapshots_torn, "snapshots torn"),
+            (tally.switched, "kill switch thrown"),
+        ):
+            words += f", {count} {what}" if count else ""
+        self.note(claim, True, f"{words}; {time.monotonic() - begun:.0f} s")
+
+    def kills(self, storage: str, tally: Tally) -> None:
+        """Rounds of kills, some with a power cut, some with the kill switch thrown."""
+        reference = undisturbed(self.rig(storage))
+        while tally.kills < self._chosen.kills:
+            kind = tally.rounds % 5
+            more: dict[str, Any] = {}
+            rig = self.rig(storage)
+            if kind in (1, 2) and storage == "sqlite":
+                rig.on_commit = note_synced
+                more["lose"] = lose_tail(self._dice, tally, lying=kind == 2)
+            elif kind == 2 and self._server is not None:
+                more["lose"] = rewind(self._server, self._dice, tally)
+            elif kind == 3:
+                more["switch"] = True
+            kills = min(KILLS_A_ROUND, max(5, self._chosen.kills - tally.kills))
+            kill_round(rig, reference, self._dice, tally, kills=kills, **more)
+
+    def server_kills(self, tally: Tally) -> None:
+        """Kill PostgreSQL itself."""
+        assert self._server is not None
+        reference = undisturbed(self.rig("postgres"))
+        server_round(self.rig("postgres"), reference, self._dice, tally, self._server, kills=self._chosen.pg_kills)
+
+    def entry_kills(self, tally: Tally) -> None:
+        """Kill the entry point, a process of its own that starts cold."""
+        reference = undisturbed(self.rig("sqlite"))
+        rig = self.rig("sqlite")
+        default = [sys.executable, "-m", "benchmarks._fault_entry", "{url}", "{folder}/snapshots", "{factory}"]
+        names = {"url": rig.url, "folder": str(rig.folder), "factory": self._chosen.factory}
+        argv = [word.format(**names) for word in (json.loads(self._chosen.entry_argv or "null") or default)]
+        projection = self._factory()
+        kills, share = self._chosen.entry_kills, len(rig.inputs) // (self._chosen.entry_kills + 1)
+
+        def feed(number: int) -> None:
+            stop = len(rig.inputs) if number == kills else (number + 1) * share
+
+            def append() -> None:
+                with open_log(rig.url) as log:
+                    log.append(rig.inputs[number * share : stop], writer="source")
+
+            in_child(append, rig.folder / "errors")
+
+        def asked(question: str) -> int:
+            with open_log(rig.url) as log:
+                progress = log.progress(projection.name)
+                position = progress.seq if progress else 0
+                return position if question == "position" else position - log.last_position(projection.reads)
+
+        tally.kills = kill_entry(
+            argv,
+            probe=lambda: asked("position"),
+            kills=kills,
+            dice=self._dice,
+            feed=feed,
+            caught_up=lambda: asked("behind") >= 0,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+        )
+        compare(rig, reference)
+        tally.rounds = tally.refolded = tally.compared = 1
+
+    def plant(self) -> None:
+        """Let the nets catch the planted bugs."""
+        for name, (rig, word) in planted(lambda _: self.rig("sqlite")).items():
+            right, words = catch(name, rig, word, self._dice, kills=30)
+            self.note(f"planted: {name}", right, words[:230])
+
+    def snapshots(self) -> None:
+        """Damage snapshots."""
+        found = damage_snapshots(self._folder / "snapshots", self._dice, flips=self._chosen.flips)
+        words = ", ".join(f"{name} {cases - wrong}/{cases}" for name, (cases, wrong) in found.items())
+        self.note("snapshots", not any(wrong for _, wrong in found.values()), f"detected and passed over: {words}")
+
+
+def main() -> int:
+    chosen = arguments()
+    binaries = None if chosen.skip_postgres else find_binaries()
+    server = Postgres(binaries, fsync=True) if binaries else None
+    with tempfile.TemporaryDirectory(prefix="kalibre-fault-") as folder:
+        try:
+            if server is not None:
+                server.start()
+            session = Session(chosen, Path(folder), server)
+            session.snapshots()
+            session.plant()
+            session.run("kills over SQLite", lambda tally: session.kills("sqlite", tally))
+            if server is not None:
+                session.run("kills over PostgreSQL", lambda tally: session.kills("postgres", tally))
+                session.run("kills of PostgreSQL itself", session.server_kills)
+            elif not chosen.skip_postgres:
+                session.note("PostgreSQL", False, "no binaries found: pip install pgserver")
+            session.run("kills of the entry point", session.entry_kills)
+        finally:
+            if server is not None:
+                server.stop()
+    failed = [line["claim"] for line in session.lines if not line["pass"]]
+    if chosen.json:
+        print(json.dumps({"lines": session.lines, "pass": not failed}, indent=1))
+    else:
+        print(f"{'FAIL: ' + ', '.join(failed) if failed else 'PASS'}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
