@@ -28,7 +28,7 @@ class Trades:
     exit_price: FloatArray
     quantity: FloatArray
     profit: FloatArray
-    """Quote currency, fees paid, funding not."""
+    """Quote currency, costs and funding paid."""
 
     def __len__(self) -> int:
         """Return the number of closed trades."""
@@ -112,22 +112,20 @@ def drawdown(equity: FloatArray, initial: float) -> FloatArray:
     return below
 
 
-def _closed_trades(simulation: Simulation) -> Trades:
+def _closed_trades(simulation: Simulation, initial_cash: float) -> Trades:
     fills = simulation.fills
     # Long or flat: fills alternate, buy first. A purchase without a sale after it is still open.
     bought = np.flatnonzero(fills.side == BUY)
     bought = bought[bought + 1 < len(fills)]
     sold = bought + 1
-    spent = fills.quantity[bought] * fills.price[bought] + fills.fee[bought]
-    received = fills.quantity[sold] * fills.price[sold] - fills.fee[sold]
-    return Trades(
-        fills.row[bought],
-        fills.row[sold],
-        fills.price[bought],
-        fills.price[sold],
-        fills.quantity[bought],
-        received - spent,
-    )
+    entry_row, exit_row = fills.row[bought], fills.row[sold]
+    profit = simulation.cash[exit_row] - _cash_before(simulation, entry_row, initial_cash)
+    return Trades(entry_row, exit_row, fills.price[bought], fills.price[sold], fills.quantity[bought], profit)
+
+
+def _cash_before(simulation: Simulation, row: NDArray[np.int64], initial_cash: float) -> FloatArray:
+    cash: FloatArray = np.where(row > 0, simulation.cash[row - 1], initial_cash)
+    return cash
 
 
 def summarise(simulation: Simulation, *, initial_cash: float, bars_per_year: float) -> BacktestResult:
@@ -143,11 +141,11 @@ def summarise(simulation: Simulation, *, initial_cash: float, bars_per_year: flo
         raise EvaluationError("there are 0 bars to backtest: pass at least one")
     if not (math.isfinite(bars_per_year) and bars_per_year > 0):
         raise EvaluationError(f"bars_per_year = {bars_per_year!r} cannot annualise: take it from the calendar")
-    trades = _closed_trades(simulation)
+    trades = _closed_trades(simulation, initial_cash)
     returns = bar_returns(equity, initial_cash)
     # Equity at a fill is what the account was worth at the fill's own price.
     value = fills.quantity * fills.price
-    cash_before = np.where(fills.row > 0, simulation.cash[fills.row - 1], initial_cash)
+    cash_before = _cash_before(simulation, fills.row, initial_cash)
     at_fill = np.where(fills.side == BUY, cash_before, cash_before + value)
     years = len(equity) / bars_per_year
     return BacktestResult(

@@ -146,6 +146,7 @@ def sweep(
     if (bad := np.flatnonzero(~((exits < entries) & np.isfinite(exits) & np.isfinite(entries)))).size:
         k = int(bad[0])
         raise PolicyError(f"pair {k}: exit {exits[k]!r} is not below entry {entries[k]!r}; leave such pairs out")
+    bars.check()
     shared = terms(Policy(1.0, 0.0), costs, risk, horizon_bars=horizon_bars, step_ms=bars.step_ms)
     columns = _columns(bars, p_up, volatility, funding, shared)
     start = new_ledger(risk)

@@ -363,6 +363,8 @@ def simulate(
 
     Raises
     ------
+    BarError
+        If times do not rise or a price is none; the message quotes it.
     PolicyError
         If a shape differs from the bars', or a setting is out of range; the message quotes it.
 
@@ -376,6 +378,7 @@ def simulate(
     >>> simulate(Bars.from_rows("X", "1h", rows), p_up, volatility, policy, free, all_in, horizon_bars=1).equity
     array([100., 100., 200.])
     """
+    bars.check()
     n = len(bars)
     codes, account = np.zeros((2, n), dtype=np.int8), np.zeros((3, n))
     fill_rows, fill_figures = np.zeros((3, n), dtype=np.int64), np.zeros((3, n))
