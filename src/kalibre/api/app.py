@@ -8,7 +8,7 @@ from kalibre.api.front import Front, error_body
 from kalibre.api.service import Service
 from kalibre.core.catalog import parts
 from kalibre.core.clock import Clock
-from kalibre.core.errors import ApiError, KalibreError
+from kalibre.core.errors import ApiError, KalibreError, KillSwitchEngagedError
 from kalibre.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ def _json(status: int, content: bytes, headers: dict[str, str] | None = None) ->
 async def _known_error(request: Request, error: Exception) -> Response:
     if isinstance(error, ApiError):
         return _json(error.status, error_body(error), dict(error.headers))
+    if isinstance(error, KillSwitchEngagedError):
+        return _json(409, error_body(error))
     # What the house raises on purpose outside a request's own faults: the log is locked, a model is damaged.
     return _json(503, error_body(error), {"retry-after": "1"})
 

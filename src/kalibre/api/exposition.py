@@ -18,7 +18,10 @@ Sample = tuple[Mapping[str, str], float | None]
 _FIGURES = {
     "kalibre_ml_model_ece": ("Debiased expected calibration error out of sample, 0 to 1.", ("ece_calibrated",)),
     "kalibre_ml_model_auc": ("Area under the ROC curve out of sample, 0 to 1.", ("walk_forward_auc", "auc")),
-    "kalibre_ml_model_sharpe": ("Annualised Sharpe ratio after costs out of sample.", ("walk_forward_sharpe", "sharpe")),
+    "kalibre_ml_model_sharpe": (
+        "Annualised Sharpe ratio after costs out of sample.",
+        ("walk_forward_sharpe", "sharpe"),
+    ),
 }
 
 
@@ -101,8 +104,13 @@ def _process(lines: list[str], service: Service, picture: Picture) -> None:
         "1 if the kill switch is engaged.",
         [({}, float(service.killed(picture)))],
     )
-    running = picture.automation is not None and picture.automation.running
-    _family(lines, "kalibre_automation_running", "gauge", "1 if paper trading is started.", [({}, float(running))])
+    _family(
+        lines,
+        "kalibre_automation_running",
+        "gauge",
+        "1 unless paper trading is stopped.",
+        [({}, float(picture.running))],
+    )
     _family(
         lines, "kalibre_log_position", "gauge", "Position of the log that is read up to.", [({}, float(picture.seq))]
     )

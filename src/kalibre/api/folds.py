@@ -10,7 +10,7 @@ import numpy as np
 
 from kalibre.api.answers import Action
 from kalibre.core.bars import OPTIONAL, Bar, Bars
-from kalibre.core.events import BarClosed, Event, Order, OrderCancelled, Signal
+from kalibre.core.events import Account, BarClosed, Event, Order, OrderCancelled, Signal
 from kalibre.core.protocols import FloatArray
 from kalibre.core.timeframe import timeframe_ms
 
@@ -25,8 +25,8 @@ _PAGE = 5_000
 class FeatureFold:
     """The features of one series, fed bar by bar in the order of the log.
 
-    A bar that is not newer than the last one taken (a correction, a late back-fill) changes nothing: the paper engine,
-    which decides on the same fold, cannot take a decision back either.
+    As in the paper engine, a correction of the newest bar takes its place, and anything about older bars changes
+    nothing: what was decided on them stays.
     """
 
     def __init__(self, series: str, symbol: str, timeframe: str, spec: FeatureSpec) -> None:
@@ -38,41 +38,55 @@ class FeatureFold:
         self._step_ms = timeframe_ms(timeframe)
         self._engine = FeatureEngine(spec)
         self._fingerprint = self._engine.fingerprint
-        self._last_open_ms: int | None = None
+        self._last: Bar | None = None
+        self._before = self._engine.state()
         self._row: FloatArray = np.full(len(self._engine.columns), np.nan)
         self.n_bars = 0
 
     @property
     def as_of_ms(self) -> int | None:
         """Close time of the newest bar taken, UTC ms; None before the first."""
-        return None if self._last_open_ms is None else self._last_open_ms + self._step_ms
+        return None if self._last is None else self._last.open_time + self._step_ms
 
     def read(self, log: EventLog, *, upto: int, beat: Callable[[], None], should_stop: Callable[[], bool]) -> None:
-        """Take every bar that the log holds up to a position, in one batch."""
+        """Take every bar that the log holds up to a position, at first; `beat` is called as it goes on."""
         after = 0
-        newer: list[Bar] = []
-        last: int | None = None
+        rows: list[Bar] = []
         while not should_stop():
             events = log.read(after=after, upto=upto, kinds={"bar"}, key=self.series, limit=_PAGE)
             beat()
             for event in events:
-                if isinstance(event.payload, BarClosed) and (last is None or event.payload.open_time > last):
-                    newer.append(_bar(event.payload))
-                    last = event.payload.open_time
+                if isinstance(event.payload, BarClosed):
+                    bar = _bar(event.payload)
+                    if not rows or bar.open_time > rows[-1].open_time:
+                        rows.append(bar)
+                    elif bar.open_time == rows[-1].open_time:
+                        rows[-1] = bar
             if len(events) < _PAGE:
                 break
             after = events[-1].seq
-        if newer:
-            self._row = self._engine.batch(_series(self._symbol, self._timeframe, newer))[-1].copy()
-            self._last_open_ms = last
-            self.n_bars = len(newer)
+        if rows:
+            # All but the newest in one go; the newest as a step, so that a correction can still take its place.
+            if len(rows) > 1:
+                self._engine.batch(_series(self._symbol, self._timeframe, rows[:-1]))
+                self.n_bars = len(rows) - 1
+            self._step(rows[-1])
 
-    def take(self, bar: BarClosed) -> None:
-        """Take one bar, if it is newer than the last."""
-        if self._last_open_ms is None or bar.open_time > self._last_open_ms:
-            self._row = self._engine.step(_bar(bar))
-            self._last_open_ms = bar.open_time
-            self.n_bars += 1
+    def take(self, payload: BarClosed) -> None:
+        """Take one bar in, if it is newer than the last or corrects it."""
+        bar, last = _bar(payload), self._last
+        if last is None or bar.open_time > last.open_time:
+            self._step(bar)
+        elif bar.open_time == last.open_time and bar != last:
+            self._engine.restore(self._before)
+            self.n_bars -= 1
+            self._step(bar)
+
+    def _step(self, bar: Bar) -> None:
+        self._before = self._engine.state()
+        self._row = self._engine.step(bar)
+        self._last = bar
+        self.n_bars += 1
 
     def problem(self, model: ServedModel) -> str:
         """Say why the model cannot be asked about the newest bar; empty if it can."""
@@ -99,29 +113,33 @@ class Ledger:
     def __init__(self) -> None:
         self._order: Order | None = None
         self._order_ms = 0
-        self._cancelled = False
+        self._account: Account | None = None
+        self._account_ms = 0
         self._signal: Signal | None = None
         self._signal_ms = 0
 
     def take(self, event: Event) -> None:
-        """Take a signal, order or cancellation in; an account only shows that there is a ledger."""
+        """Take a signal, order, cancellation or account in."""
         match event.payload:
             case Signal() as signal:
                 self._signal, self._signal_ms = signal, event.event_time
             case Order() as order:
-                self._order, self._order_ms, self._cancelled = order, event.event_time, False
+                self._order, self._order_ms = order, event.event_time
             case OrderCancelled() if event.event_time == self._order_ms:
-                self._cancelled = True
+                self._order = None
+            case Account() as account:
+                self._account, self._account_ms = account, event.event_time
 
-    def holding(self, as_of_ms: int | None) -> bool:
-        """Say whether the ledger is long when the bar closing at `as_of_ms` is decided on.
+    def holding(self, as_of_ms: int | None) -> bool | None:
+        """Say whether the ledger is long when the bar closing at `as_of_ms` is decided on; None: there is no ledger.
 
-        An order fills at the open of the bar after the one that decided it, so the last order before this close tells.
+        An order of the bar before fills at this bar's open, so it counts as done.
         """
-        if self._order is None or as_of_ms is None or self._order_ms >= as_of_ms:
-            # The order of this very bar fills later: before it, the ledger stood on the other side.
-            return self._order is not None and self._order_ms == as_of_ms and self._order.side == "sell"
-        return (self._order.side == "buy") != self._cancelled
+        if self._account is None:
+            return None
+        if self._order is not None and self._order_ms == self._account_ms and self._account_ms != as_of_ms:
+            return self._order.side == "buy"
+        return self._account.quantity > 0
 
     def decided(self, as_of_ms: int | None, model_id: str) -> tuple[Action, tuple[str, ...]] | None:
         """Return the recorded decision on the bar closing at `as_of_ms`, if this model took it."""

@@ -31,6 +31,7 @@ PREDICT = "/ml/predict"
 _OPEN = frozenset({"/healthz", "/docs", "/openapi.json"})
 """Paths that need no key even where keys are set: a probe has none, and the documentation holds no secret."""
 
+_DRAINED_BYTES = 64 * 1024 * 1024
 _JSON = (b"content-type", b"application/json")
 _NO_STORE = (b"cache-control", b"no-store")
 _encode = msgspec.json.Encoder().encode
@@ -79,7 +80,11 @@ class Front:
         extra: tuple[tuple[str, str], ...] = ()
         method, path = scope["method"], scope["path"]
         try:
-            scopes = self.service.guard.admit(scope["headers"])
+            try:
+                scopes = self.service.guard.admit(scope["headers"])
+            except ApiError:
+                await _drain(receive)
+                raise
             if path == PREDICT and method == "POST":
                 require(scopes, "predict")
                 content = _encode(await self._predict_posted(await _body(receive)))
@@ -149,6 +154,15 @@ async def _body(receive: Receive) -> bytes:
         body += message.get("body", b"")
         check_length(len(body))
     return body
+
+
+async def _drain(receive: Receive) -> None:
+    """Let a body run dry that nobody will read: a client that is still sending would miss the answer otherwise."""
+    left = _DRAINED_BYTES
+    message = await receive()
+    while message["type"] == "http.request" and message.get("more_body", False) and left > 0:
+        left -= len(message.get("body", b""))
+        message = await receive()
 
 
 async def respond(send: Send, status: int, content: bytes, extra: tuple[tuple[str, str], ...] = ()) -> None:

@@ -78,6 +78,11 @@ class Picture:
     problem: str = "the server is starting: it has not read the log yet"
 
     @property
+    def running(self) -> bool:
+        """Whether paper trading may go on: it does until someone stops it."""
+        return self.automation is None or self.automation.running
+
+    @property
     def killed(self) -> bool:
         """Whether the kill switch is engaged."""
         return self.kill is not None and self.kill.engaged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ def read(body: bytes) -> Posted:
         posted = _decoder.decode(body)
     except msgspec.ValidationError as error:
         raise ApiError(f"{error}{_quoted(body, str(error))}; see /docs for the form", status=422) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         start = body[:40].decode("utf-8", "replace")
         raise ApiError(
             f"the body is no JSON ({error}), it begins {start!r}: NaN and infinity are not JSON either; send "
@@ -88,8 +89,7 @@ def answer_features(service: Service, posted: Posted) -> Answer:
                 "number for each, in the order of GET /ml/model/status",
                 status=422,
             )
-        # One comparison over all of them, and the search for the culprit only if there is one.
-        if not max(map(abs, features)) < _FEATURE_LIMIT:
+        if features and not (max(features) < _FEATURE_LIMIT and min(features) > -_FEATURE_LIMIT):
             worst = next(i for i, value in enumerate(features) if not abs(value) < _FEATURE_LIMIT)
             raise ApiError(
                 f"features[{worst}] = {features[worst]!r} is no value of {model.columns[worst]!r}: compute the "
@@ -194,7 +194,11 @@ def _quoted(body: bytes, message: str) -> str:
     found = re.search(r"`\$((?:\.\w+|\[\d+\])*)`", message)
     if found is None:
         return ""
-    value: Any = msgspec.json.decode(body)
-    for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", found.group(1)):
-        value = value[int(index)] if index else value[name]
+    # The standard parser also reads what msgspec does not: numbers beyond a double.
+    try:
+        value: Any = json.loads(body)
+        for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", found.group(1)):
+            value = value[int(index)] if index else value[name]
+    except (ValueError, RecursionError):
+        return ""
     return f" (it reads {str(value)[:60]!r})"

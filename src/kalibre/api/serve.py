@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from kalibre.api.front import Front
 
+_BACKLOG = 512
 GRACE_S = 5
 """Seconds that open requests and streams get when the server is told to end."""
 
@@ -70,6 +71,8 @@ def bind(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host.strip("[]"), port))
+        # From here on who connects waits a moment instead of being turned away.
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         advice = {
@@ -84,6 +87,8 @@ def bind(host: str, port: int) -> socket.socket:
 
 def _server(app: Front) -> Server:
     import uvicorn
+
+    from kalibre.api.hot import HotWire, protocol
 
     class CalmServer(uvicorn.Server):
         """Ends on a signal with exit code 0, where uvicorn would raise the signal again after it has shut down."""
@@ -106,7 +111,7 @@ def _server(app: Front) -> Server:
     return CalmServer(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=protocol(HotWire(app.service)),
             ws="none",
             lifespan="on",
             log_config=None,
@@ -115,7 +120,7 @@ def _server(app: Front) -> Server:
             date_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=GRACE_S,
-            backlog=512,
+            backlog=_BACKLOG,
         )
     )
 

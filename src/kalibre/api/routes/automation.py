@@ -146,10 +146,9 @@ def _status(request: Request, picture: Picture) -> AutomationStatus:
                     equity=ledger.equity,
                 )
             )
-    automation = picture.automation
     return AutomationStatus(
-        running=automation is not None and automation.running,
-        by=None if automation is None else automation.by,
+        running=picture.running,
+        by=None if picture.automation is None else picture.automation.by,
         killed=service.killed(picture),
         accounts=accounts,
         seq=picture.seq,

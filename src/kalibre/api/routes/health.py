@@ -102,5 +102,5 @@ def health(request: Request, response: Response) -> Health:
             lag_events=None if head is None else max(0, head - picture.seq),
             heartbeat_age_seconds=round(age, 3),
         ),
-        automation_running=picture.automation is not None and picture.automation.running,
+        automation_running=picture.running,
     )

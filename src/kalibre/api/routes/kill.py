@@ -33,7 +33,7 @@ class KillView(View):
     seq: int
 
 
-@router.post("/ml/kill", responses=errors(405, 413))
+@router.post("/ml/kill", responses=errors(405, 409, 413))
 def kill(
     request: Request,
     command: Annotated[KillCommand, Body(default_factory=KillCommand)],
