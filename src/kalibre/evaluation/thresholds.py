@@ -105,26 +105,30 @@ def sweep_surface(
     return Surface(grid=grid, entries=entries, exits=exits, sharpe=sharpe, n_trades=n_trades)
 
 
-def neighbourhood_median(values: FloatArray, reach: int = REACH) -> FloatArray:
-    """Return the median around each cell of a matrix, over known cells; NaN where fewer than half are known.
+def neighbourhood(values: FloatArray, reach: int = REACH) -> tuple[FloatArray, FloatArray]:
+    """Return the median and the mean around each cell of a matrix, over known cells; NaN where fewer than half are.
 
     Examples
     --------
     >>> peak = np.zeros((5, 5)); peak[2, 2] = 9.0
-    >>> float(neighbourhood_median(peak, 1).max())
+    >>> float(neighbourhood(peak, 1)[0].max())
     0.0
     """
     width = 2 * reach + 1
-    padded = np.pad(values, reach, constant_values=np.nan)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (width, width)).reshape(*values.shape, -1)
-    inside = np.lib.stride_tricks.sliding_window_view(
-        np.pad(np.ones(values.shape), reach, constant_values=0.0), (width, width)
-    ).sum(axis=(-1, -2))
-    n_known = np.isfinite(windows).sum(axis=-1)
-    enough = 2 * n_known >= inside
-    median = np.full(values.shape, np.nan)
+    known = np.isfinite(values)
+    windows = _windows(np.where(known, values, np.nan), width, np.nan)
+    n_known = _windows(known.astype(np.float64), width, 0.0).sum(axis=-1)
+    inside = _windows(np.ones(values.shape), width, 0.0).sum(axis=-1)
+    enough = (2 * n_known >= inside) & (n_known > 0)
+    median, mean = np.full(values.shape, np.nan), np.full(values.shape, np.nan)
     median[enough] = np.nanmedian(windows[enough], axis=-1)
-    return median
+    mean[enough] = np.nanmean(windows[enough], axis=-1)
+    return median, mean
+
+
+def _windows(values: FloatArray, width: int, outside: float) -> FloatArray:
+    padded = np.pad(values, width // 2, constant_values=outside)
+    return np.lib.stride_tricks.sliding_window_view(padded, (width, width)).reshape(*values.shape, -1)
 
 
 def choose(surface: Surface, *, min_trades: int = MIN_TRADES) -> tuple[int, int] | None:
@@ -134,10 +138,12 @@ def choose(surface: Surface, *, min_trades: int = MIN_TRADES) -> tuple[int, int]
     """
     for fewest in (min_trades, min_trades // 2, 1, 0):
         traded = surface.n_trades >= fewest
-        median = neighbourhood_median(np.where(traded, surface.sharpe, np.nan))
+        median, mean = neighbourhood(np.where(traded, surface.sharpe, np.nan))
         median[~traded] = np.nan
         if np.isfinite(median).any():
-            return _cell(int(np.nanargmax(median)), median.shape)
+            # On a level plateau many medians are equal: the mean finds its middle.
+            best = np.where(median == np.nanmax(median), mean, np.nan)
+            return _cell(int(np.nanargmax(best)), best.shape)
     if not np.isfinite(surface.sharpe).any():
         return None
     return _cell(int(np.nanargmax(surface.sharpe)), surface.sharpe.shape)

@@ -8,7 +8,7 @@ import pytest
 from kalibre.core.errors import EvaluationError
 from kalibre.core.settings import CostSettings, RiskSettings
 from kalibre.evaluation.backtest import backtest
-from kalibre.evaluation.thresholds import Grid, Surface, choose, neighbourhood_median, pair_returns, sweep_surface
+from kalibre.evaluation.thresholds import Grid, Surface, choose, neighbourhood, pair_returns, sweep_surface
 from kalibre.sources.simulated import Simulated
 from kalibre.trading.policy import Policy
 
@@ -32,7 +32,7 @@ def test_a_plateau_is_taken_and_a_lucky_spike_is_not():
     sharpe[9:19, 8:18] = 2.0
     row, column = choose(_surface(sharpe))
     assert sharpe[row, column] == 2.0
-    assert neighbourhood_median(sharpe)[row, column] == 2.0
+    assert neighbourhood(sharpe)[0][row, column] == 2.0
 
 
 def test_pairs_with_too_few_trades_do_not_count():
