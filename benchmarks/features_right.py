@@ -17,7 +17,7 @@ import talib
 from numpy.typing import NDArray
 
 from kalibre.core.bars import Bars
-from kalibre.features.engine import FeatureEngine, FeatureSpec
+from kalibre.features.engine import FeatureEngine, FeatureSpec, all_columns
 
 FloatArray = NDArray[np.float64]
 TOLERANCE = 1e-9
@@ -113,10 +113,11 @@ def real_bars() -> Bars | None:
 
 def compare(bars: Bars) -> dict[str, dict[str, float]]:
     """Return, by column, the worst `|a - b| / max(|b|, sd)` after the warm-up and how many rows were compared."""
-    engine = FeatureEngine(FeatureSpec(bars.timeframe, columns=tuple(ORACLES)))
+    engine = FeatureEngine(FeatureSpec(bars.timeframe, columns=all_columns()))
     values = engine.batch(bars)
     found = {}
-    for place, (name, oracle) in enumerate(ORACLES.items()):
+    for name, oracle in ORACLES.items():
+        place = engine.columns.index(name)
         theirs = oracle(bars)
         ours = values[:, place]
         start = max(int(engine.warmup_bars[place]), int(np.flatnonzero(np.isfinite(theirs))[0]))

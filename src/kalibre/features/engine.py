@@ -85,6 +85,44 @@ def default_columns(*, higher: bool = False, optional: bool = False) -> tuple[st
 
 
 @cache
+def all_columns() -> tuple[str, ...]:
+    """List every declared column with its default parameters: price levels and optional inputs included.
+
+    Examples
+    --------
+    >>> {"sma_20", "rsi_14", "taker_imbalance_20"} <= set(all_columns())
+    True
+    """
+    return tuple(
+        column.name(values) for family in families().values() for column in family.columns for values in column.defaults
+    )
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Return what there is to know about a column (without timeframe), as plain JSON types.
+
+    Examples
+    --------
+    >>> described = describe("rsi_14")
+    >>> described["family"], described["bounds"], described["talib"], described["inputs"]
+    ('momentum', [0.0, 100.0], 'RSI', ['close'])
+    """
+    column, chosen = find_column(name)
+    program = compose({name: (column, chosen)}, {name: 0})
+    return {
+        "name": name,
+        "family": next(key for key, family in families().items() if column in family.columns),
+        "doc": column.doc,
+        "parameters": chosen,
+        "warmup_bars": program.memory[name],
+        "inputs": sorted(program.inputs[name]),
+        "bounds": None if column.bounds is None else list(column.bounds),
+        "price_level": column.level,
+        "talib": column.talib,
+    }
+
+
+@cache
 def _needs_optional(name: str) -> bool:
     return bool(compose({name: find_column(name)}, {name: 0}).inputs[name] & OPTIONAL_INPUTS)
 

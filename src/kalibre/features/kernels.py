@@ -125,7 +125,9 @@ def window_variance_step(F: Array, I: Array, f: int, i: int, x: float, n: int, k
     """Return the population variance of the last `n` values.
 
     Sums run over the distance from an anchor, the last value of the block before, because squares of prices would
-    cancel: at 60,000 with a spread of 10, nine digits are gone. `F[f]` anchor, then two blocks as `window_sum_step`.
+    cancel: at 60,000 with a spread of 10, nine digits are gone. The anchor is always within the window: on the last bar
+    of a block, when the window is that very block, the sums around its own last value are taken. `F[f]` anchor, then
+    two blocks as `window_sum_step`.
     """
     a = f + 1
     b = f + n + 3
@@ -145,6 +147,8 @@ def window_variance_step(F: Array, I: Array, f: int, i: int, x: float, n: int, k
             F[a + j] = tail1
             F[b + j] = tail2
         F[f] = x
+        sum1 = tail1
+        sum2 = tail2
         head1 = 0.0
         head2 = 0.0
     F[a] = head1
