@@ -92,7 +92,8 @@ def main() -> int:
             f"{seeds} seeds a row; debiased, plain and true errors are means over seeds; passes = share with <= {BAR}"
         )
         print(
-            "model           h       n bins    true debiased    bias  plain(mass) plain(width)  band 5-95 %    above  passes"
+            "model           h       n bins    true debiased    bias  plain(mass) plain(width)  band 5-95 %"
+            "    above  passes"
         )
         for row in rows:
             print(
