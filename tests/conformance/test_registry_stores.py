@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes.models import gate, passed_gates, small_bundle
+from tests.fakes.models import gates_failing, small_bundle
 
 from kalibre.core.errors import RegistryError
 from kalibre.core.settings import Settings
@@ -78,7 +78,7 @@ def settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def test_a_bundle_becomes_one_version_with_figures_gates_and_files(settings: Settings) -> None:
     registry = Registry(settings)
     symbol = "ONE"
-    bundle = small_bundle(symbol=symbol, columns=COLUMNS, gates=[*passed_gates()[1:], gate("ece", passed=False)])
+    bundle = small_bundle(symbol=symbol, columns=COLUMNS, gates=gates_failing("ece"))
     folder = bundle.save(settings.models_dir)
 
     first = registry.register(bundle, folder)

@@ -9,7 +9,8 @@ import numpy as np
 
 from kalibre.core.bars import Bar, Bars
 from kalibre.core.events import BarClosed, Event, new_event, series_key
-from kalibre.core.settings import CostSettings, ModelSettings, RiskSettings
+from kalibre.core.settings import CostSettings, GateSettings, ModelSettings, RiskSettings
+from kalibre.evaluation.gates import GateFigures, GateWindow, judge
 from kalibre.features.engine import FeatureEngine, FeatureSpec
 from kalibre.models.bundle import ModelBundle
 from kalibre.models.calibrator import Calibrator
@@ -17,8 +18,6 @@ from kalibre.models.gradient_boosting import GradientBoosting
 
 START_MS = 1_704_067_200_000
 STEP_MS = 900_000
-
-GATES = ("ece", "log_loss", "auc", "dsr", "sharpe", "drawdown", "dummies", "verification", "final_unseen")
 
 
 def random_bars(n: int, *, seed: int = 1, symbol: str = "BTCUSDT", start_ms: int = START_MS) -> Bars:
@@ -49,23 +48,27 @@ def _fields(bar: Bar) -> dict[str, Any]:
     return {name: getattr(bar, name) for name in bar.__struct_fields__}
 
 
+_GOOD = GateWindow(0.01, 0.62, 0.60, 0.02, 0.01, 4.0, 0.05)
+_POOR = GateWindow(0.20, 0.45, 0.40, -0.10, -0.20, -1.0, 0.5)
+
+
 def passed_gates() -> list[dict[str, Any]]:
-    """Return verdicts as a study writes them, all passed."""
-    return [gate(name) for name in GATES]
+    """Return the verdicts of a study that went well."""
+    figures = GateFigures(_GOOD, _GOOD, dsr=0.99, n_trials=1, dirty_columns=0)
+    return [verdict.as_dict() for verdict in judge(figures, GateSettings())]
 
 
-def gate(name: str, *, passed: bool = True) -> dict[str, Any]:
-    """Return one verdict as a study writes it."""
-    return {
-        "name": name,
-        "window": "walk_forward",
-        "figure": 1.0 if passed else 0.0,
-        "comparison": ">=",
-        "bar": 0.5,
-        "passed": passed,
-        "explanation": f"{name} is {1.0 if passed else 0.0}, has to be at least 0.5.",
-        "explanation_tr": "",
-    }
+def failed_gate(name: str) -> dict[str, Any]:
+    """Return one verdict of a study that went badly in every respect."""
+    figures = GateFigures(
+        _POOR, _POOR, dsr=0.1, n_trials=9, dirty_columns=3, unbeaten=("buy and hold",), final_seen=True
+    )
+    return next(verdict.as_dict() for verdict in judge(figures, GateSettings()) if verdict.name == name)
+
+
+def gates_failing(*names: str) -> list[dict[str, Any]]:
+    """Return verdicts of which exactly these have failed."""
+    return [failed_gate(gate["name"]) if gate["name"] in names else gate for gate in passed_gates()]
 
 
 def small_bundle(

@@ -181,12 +181,12 @@ def rollback(
     timeframe = settings.market.timeframe
     series = series_key(symbol, timeframe)
     now_ms = (clock or SystemClock()).now_ms()
-    target = _stack(log, series)[-2:-1]
+    target = stack_of(log, series)[-2:-1]
     if target and target[0] is not None:
         # Made sure of before the lock is taken: bringing files back may take a while.
         _usable(registry, settings, symbol, target[0])
     with log.transaction(durable=True) as transaction:
-        stack = _stack(transaction, series)
+        stack = stack_of(transaction, series)
         if len(stack) < 2:
             raise RegistryError(f"no model is champion of {series}: there is nothing to roll back")
         model_id = stack[-2]
@@ -283,7 +283,7 @@ def _holder(reader: Reader, series: str, alias: Alias) -> str | None:
     return event.payload.model if event is not None and isinstance(event.payload, Promotion) else None
 
 
-def _stack(reader: Reader, series: str) -> list[str | None]:
+def stack_of(reader: Reader, series: str) -> list[str | None]:
     """Return the champions that a rollback would go back through, the acting one last; begins with None."""
     stack: list[str | None] = [None]
     for promotion in _promotions(reader, series, "champion"):
