@@ -39,16 +39,12 @@ def settings_of(config: Path | None, *, symbols: list[str] | None = None, timefr
     """Load the settings, with what the command line says instead of the file."""
     from kalibre.core.settings import load_settings
 
-    settings = load_settings(config)
     market: dict[str, Any] = {}
     if symbols:
         market["symbols"] = tuple(symbols)
     if timeframe:
         market["timeframe"] = timeframe
-    if market:
-        validated = type(settings.market).model_validate({**settings.market.model_dump(), **market})
-        settings = settings.model_copy(update={"market": validated})
-    return settings
+    return load_settings(config, **({"market": market} if market else {}))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -20,10 +23,13 @@ from kalibre.cli.base import (
     settings_of,
     stored_bars,
 )
+from kalibre.core.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from kalibre.core.bars import Bars
+    from kalibre.core.protocols import FloatArray
     from kalibre.core.settings import Settings
 
 app = typer.Typer()
@@ -36,13 +42,19 @@ def verify(
     timeframe: TimeframeOption = None,
     timerange: TimerangeOption = None,
     days: DaysOption = None,
+    function: Annotated[
+        str | None, typer.Option("--function", help="Yours: package.module:name, from Bars to a dict of columns.")
+    ] = None,
+    warmup: Annotated[int, typer.Option("--warmup", min=0, help="Bars of warm-up of the columns of --function.")] = 0,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Prove that features see no future, that the log is whole, or that replay gives what was recorded."""
     settings = settings_of(config, symbols=[symbol] if symbol else None, timeframe=timeframe)
     if what == "features":
-        _verify_features(settings, timerange=timerange, days=days, as_json=as_json)
+        with opened_log(settings) as log:
+            bars = stored_bars(log, settings, settings.market.symbols[0], timerange=timerange, days=days)
+        _verify_features(settings, bars, function, warmup, as_json=as_json)
     elif what == "log":
         with opened_log(settings) as log:
             damage = log.check()
@@ -59,16 +71,32 @@ def _lines(head: int, damage: list[str]) -> str:
     return "\n".join([f"{head:,} events", *damage] if damage else [f"{head:,} events, no damage"])
 
 
-def _verify_features(settings: Settings, *, timerange: str | None, days: int | None, as_json: bool) -> None:
+def _verify_features(settings: Settings, bars: Bars, function: str | None, warmup: int, *, as_json: bool) -> None:
     from kalibre.evaluation.study import feature_spec
-    from kalibre.evaluation.verification import verify_features
+    from kalibre.evaluation.verification import verify, verify_features
 
-    with opened_log(settings) as log:
-        bars = stored_bars(log, settings, settings.market.symbols[0], timerange=timerange, days=days)
-    found = verify_features(bars, feature_spec(bars, settings))
+    if function is None:
+        found = verify_features(bars, feature_spec(bars, settings))
+    else:
+        columns = _imported(function)
+        found = verify(columns, bars, warmup=dict.fromkeys(columns(bars), warmup))
     emit(found.as_dict(), as_json=as_json, show=lambda console: console.print(str(found), markup=False))
     if not found.clean:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _imported(name: str) -> Callable[[Bars], Mapping[str, FloatArray]]:
+    """Import `package.module:name`; the current folder counts, as it does for `python -m`."""
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, "")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"--function {name!r} cannot be imported: {error}; write it as package.module:name") from error
+    if not callable(found):
+        raise UsageError(f"--function {name!r} is a {type(found).__name__}, not a function from Bars to columns")
+    function: Callable[[Bars], Mapping[str, FloatArray]] = found
+    return function
 
 
 def _verify_state(settings: Settings, *, as_json: bool) -> None:

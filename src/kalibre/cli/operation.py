@@ -90,18 +90,10 @@ def predict(
     """Say what the champion makes of the newest stored bar, as the server would."""
     import msgspec
 
-    from kalibre.api.service import Service
+    from kalibre.api.service import predict_once
 
     settings = settings_of(config, symbols=[symbol] if symbol else None, timeframe=timeframe)
-    service = Service(settings)
-    with service.log() as log:
-        head = log.head()
-    service.live.start()
-    try:
-        service.live.wait_for(head, timeout_s=60.0)
-        answer = msgspec.to_builtins(service.predict(settings.market.symbols[0], shadow=shadow))
-    finally:
-        service.live.stop()
+    answer = msgspec.to_builtins(predict_once(settings, settings.market.symbols[0], shadow=shadow))
 
     def show(console: Console) -> None:
         p_up = "unknown" if answer["p_up"] is None else f"{answer['p_up']:.3f}"

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from kalibre.models.bundle import ModelBundle
 
 Progress = Callable[[str, int, int], None]
-_LEAST_SAMPLES = 400
-"""Recalibration needs this many matured forecasts: half to fit on, half to judge."""
+_LEAST_INDEPENDENT = 400
+"""A calibration error needs so many forecasts whose horizons do not overlap; recalibration judges on one half."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def recalibrate(
     Raises
     ------
     EvaluationError
-        If fewer than 400 matured forecasts came after the study; the message says how many there are.
+        If too few forecasts have matured since the study (800 that do not overlap); the message says how many.
     """
     from kalibre.evaluation.calibration import calibration_error, fit_calibrator
 
@@ -206,10 +206,11 @@ def recalibrate(
     went_up = np.full(len(bars), np.nan)
     went_up[:-horizon] = bars.close[horizon:] > bars.close[:-horizon]
     rows = np.flatnonzero((bars.open_time > study["end_ms"]) & np.isfinite(p_up) & np.isfinite(went_up))
-    if len(rows) < _LEAST_SAMPLES:
+    needed = 2 * _LEAST_INDEPENDENT * horizon
+    if len(rows) < needed:
         raise EvaluationError(
-            f"only {len(rows)} forecasts of {bundle.model_id} have matured since its study, {_LEAST_SAMPLES} are "
-            "needed: ingest later bars first"
+            f"only {len(rows)} forecasts of {bundle.model_id} have matured since its study, {needed} are needed: "
+            "ingest later bars first"
         )
     # The labels of the last `horizon` fitting rows reach into the judging half: purge them.
     fit, judge = rows[: len(rows) // 2 - horizon], rows[len(rows) // 2 :]

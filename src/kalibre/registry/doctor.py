@@ -93,6 +93,7 @@ def _log(settings: Settings) -> Iterator[Finding]:
             for symbol in settings.market.symbols:
                 yield _bars(log, settings, symbol)
                 yield from _models(log, settings, symbol)
+            yield from _registry(log, settings)
     except KalibreError as error:
         yield Finding("log", "broken", str(error), "mend what the message says, then run kalibre doctor again")
 
@@ -122,6 +123,27 @@ def _bars(log: EventLog, settings: Settings, symbol: str) -> Finding:
     if missing > settings.risk.stale_bars:
         return Finding(part, "degraded", found, f"{fetch} --follow")
     return Finding(part, "ok", found)
+
+
+def _registry(log: EventLog, settings: Settings) -> Iterator[Finding]:
+    """Compare MLflow's aliases with the log; asked only where something was promoted, since it takes a while."""
+    from kalibre.registry.promotion import differences
+    from kalibre.registry.store import Registry
+
+    if log.latest("promotion") is None:
+        return
+    registry = Registry(settings)
+    try:
+        amiss = [
+            text for s in settings.market.symbols for text in differences(log, registry, s, settings.market.timeframe)
+        ]
+    except KalibreError as error:
+        yield Finding("MLflow", "degraded", str(error), "start MLflow or mend registry_url; trading goes on without it")
+        return
+    if amiss:
+        yield Finding("MLflow", "degraded", "; ".join(amiss), "promote or roll back once more: aliases follow the log")
+    else:
+        yield Finding("MLflow", "ok", "aliases as in the log")
 
 
 def _models(log: EventLog, settings: Settings, symbol: str) -> Iterator[Finding]:

@@ -1,0 +1,186 @@
+"""The command line, as a user types it: from an empty folder to a stopped paper account, every verb with --json."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kalibre.core.bars import concat
+from kalibre.sources import open_source
+
+KALIBRE = [sys.executable, "-m", "kalibre"]
+FEW = {"KALIBRE_MODEL__FOLDS": "3", "KALIBRE_MODEL__ROUNDS": "80", "KALIBRE_MODEL__THRESHOLD_PAIRS": "200"}
+
+
+def run(folder: Path, *words: str, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*KALIBRE, *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONWARNINGS": "ignore", "COLUMNS": "160", **FEW, **env},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == code, f"{shlex.join(words)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def ask(folder: Path, *words: str, code: int = 0, **env: str) -> Any:
+    out = run(folder, *words, "--json", code=code, **env).stdout
+    assert out.count("\n") == 1, "one JSON object on one line, nothing else on stdout"
+    return json.loads(out)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with settings and a CSV of a market with an edge, ingested and studied once."""
+    folder = tmp_path_factory.mktemp("cli")
+    bars = concat(list(open_source("simulated", market="edge", auc=0.68, seed=5, n_bars=14_000).history("EDGE", "15m")))
+    bars[:13_500].to_frame().write_csv(folder / "bars.csv")
+    bars.to_frame().write_csv(folder / "later.csv")
+    run(folder, "init")
+    settings = folder / "kalibre.toml"
+    settings.write_text(settings.read_text().replace('# symbols = ["BTCUSDT"]', 'symbols = ["EDGE"]'))
+    ingested = ask(folder, "ingest", "--path", "bars.csv")
+    assert ingested["reports"][0]["bars_written"] == 13_500
+    ask(folder, "train")
+    return folder
+
+
+def test_a_second_ingest_writes_nothing(home: Path) -> None:
+    assert ask(home, "ingest", "--path", "bars.csv")["reports"][0]["bars_written"] == 0
+    assert ask(home, "gaps")["gaps"] == []
+    assert ask(home, "verify", "log")["damage"] == []
+
+
+def test_features_are_shown_and_written(home: Path) -> None:
+    shown = ask(home, "features", "--days", "30", "--out", "features.parquet")
+    assert len(shown["columns"]) >= 60
+    assert (home / "features.parquet").stat().st_size > 10_000
+    refused = run(home, "features", "--out", "features.xls", code=2)
+    assert "features.xls" in refused.stderr
+
+
+def test_features_are_verified(home: Path) -> None:
+    found = ask(home, "verify", "features", "--days", "20")
+    assert found["clean"] is True
+
+
+def test_a_leak_in_a_function_of_the_users_own_is_caught(home: Path) -> None:
+    (home / "mine.py").write_text(
+        "def honest(bars):\n    return {'gap': bars.open / bars.close}\n"
+        "def leaky(bars):\n    return {'scaled': bars.close / bars.close.max()}\n"
+    )
+    assert ask(home, "verify", "features", "--days", "5", "--function", "mine:honest")["clean"] is True
+    found = ask(home, "verify", "features", "--days", "5", "--function", "mine:leaky", code=1)
+    assert found["columns"]["scaled"]["mismatched"] > 0
+    assert "'mine:nothing'" in run(home, "verify", "features", "--function", "mine:nothing", code=2).stderr
+
+
+def test_a_model_is_judged_reported_promoted_traded_and_stopped(home: Path) -> None:
+    study = ask(home, "train", "--explore")
+    assert {gate["name"] for gate in study["gates"]} >= {"ece", "dsr", "sharpe", "auc", "dummies", "verification"}
+    models = sorted(path.stem for path in (home / "kalibre_home" / "studies").glob("*.json"))
+    report = ask(home, "report", "--model", models[0], "--lang", "tr")
+    assert (home / report["report"]).read_text(encoding="utf-8").startswith("<!doctype html>")
+    traded = ask(home, "backtest", "--model", models[0])
+    assert traded["bars_seen_by_its_study"] == traded["bars"] == 13_500
+    # Whether it qualifies is the gates' business: refused, it runs in shadow, and both ways are told.
+    refused = run(home, "promote", study["model_id"], "exploring", code=1)
+    assert "final_unseen" in refused.stderr or "final window" in refused.stderr
+    assert ask(home, "promote", models[0], "in shadow", "--challenger")["alias"] == "challenger"
+    assert ask(home, "ingest", "--path", "later.csv")["reports"][0]["bars_written"] == 500
+    ledgers = {row["role"]: row for row in ask(home, "paper")["ledgers"]}
+    assert ledgers["challenger"]["model"] == models[0]
+    assert ask(home, "paper")["ledgers"] == list(ledgers.values()), "what was read is not traded again"
+    assert ask(home, "backtest", "--days", "3")["bars_seen_by_its_study"] == 0
+    answer = ask(home, "predict", "--shadow")
+    assert answer["symbol"] == "EDGE"
+    assert answer["signal"] in {"ENTRY", "EXIT", "HOLD"}
+    assert ask(home, "verify", "state")["equal"] is True
+    assert ask(home, "kill", "enough")["engaged"] is True
+    assert ask(home, "kill", "--status", code=4)["engaged"] is True
+    stopped = ask(home, "predict")
+    assert stopped["signal"] == "HOLD"
+    assert any("kill" in reason for reason in stopped["reasons"])
+    sick = ask(home, "doctor", code=3)
+    assert any(f["mend"] == "kalibre kill --release" for f in sick["findings"])
+    assert ask(home, "kill", "--release")["engaged"] is False
+
+
+def test_recalibration_wants_later_bars(home: Path) -> None:
+    said = run(home, "calibrate", code=1).stderr
+    assert "have matured since its study" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["train", "--symbol", "NOPE"], 1, "kalibre ingest --symbol NOPE"),
+        (["train", "--timerange", "2024"], 2, "'2024'"),
+        (["train", "--timerange", "20240101-", "--days", "3"], 2, "exclude each other"),
+        (["train", "--days", "2"], 1, "bars"),
+        (["report", "--model", "nobody"], 1, "'nobody'"),
+        (["promote", "nobody", "why"], 1, "'nobody'"),
+        (["ingest", "--source", "bloomberg"], 2, "'bloomberg'"),
+        (["ingest", "--path", "none.csv"], 2, "none.csv"),
+        (["rollback"], 1, "nothing to roll back"),
+        (["init"], 2, "--force"),
+        (["features", "--timeframe", "15x"], 2, "15x"),
+    ],
+)
+def test_what_cannot_be_done_is_quoted(home: Path, words: list[str], code: int, said: str) -> None:
+    done = run(home, *words, code=code)
+    assert said in done.stderr
+    assert done.stdout == ""
+    error = ask(home, *words, code=code)["error"]
+    assert said in error["message"]
+
+
+def test_help_is_light_and_lists_every_verb(tmp_path: Path) -> None:
+    verbs = [
+        "init",
+        "ingest",
+        "gaps",
+        "features",
+        "train",
+        "calibrate",
+        "backtest",
+        "report",
+        "promote",
+        "rollback",
+        "serve",
+        "predict",
+        "paper",
+        "kill",
+        "verify",
+        "doctor",
+        "demo",
+    ]
+    shown = run(tmp_path, "--help").stdout
+    assert all(verb in shown for verb in verbs)
+    probe = (
+        "import sys\n"
+        "from kalibre.cli.app import build\n"
+        "build()\n"
+        "print([m for m in ('numpy','polars','lightgbm','numba','mlflow','fastapi','pandas','httpx','pydantic') "
+        "if m in sys.modules])\n"
+    )
+    loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == "[]"
+    for verb in verbs:
+        assert "Usage" in run(tmp_path, verb, "--help").stdout
+
+
+def test_completion_is_offered(tmp_path: Path) -> None:
+    shown = run(tmp_path, "--show-completion", "bash", code=0, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert "kalibre" in shown.stdout.lower() or "_completion" in shown.stdout
