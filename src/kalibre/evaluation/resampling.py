@@ -55,7 +55,7 @@ def _automatic_length(series: FloatArray) -> int:
         return 1
     run = max(5, math.ceil(math.sqrt(math.log10(n))))
     most = min(math.ceil(math.sqrt(n)) + run, n - 1)
-    covariance = np.array([float(centred[: n - k] @ centred[k:]) / n for k in range(most + 1)])
+    covariance = np.fft.irfft(np.abs(np.fft.rfft(centred, 2 * n)) ** 2, 2 * n)[: most + 1] / n
     small = np.abs(covariance[1:] / covariance[0]) < 2.0 * math.sqrt(math.log10(n) / n)
     # The first lag after which `run` correlations in a row are negligible.
     quiet = [k for k in range(len(small) - run + 1) if small[k : k + run].all()]

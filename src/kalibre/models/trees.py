@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,9 @@ from kalibre.core.protocols import FloatArray
 _OBJECTIVE = "binary sigmoid:1"
 _NUMERIC_DECISIONS = frozenset({"0", "2"})
 """`value <= threshold` without special treatment of missing values; bit 1, the default side, plays no part then."""
+
+
+_END = re.compile(r"\nend of parameters\n\npandas_categorical:(null|\[.*\])\n?\Z")
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def parse(text: str) -> Trees:
         raise ModelError(
             f"text that begins {text[:40]!r} is no LightGBM model: pass what Booster.model_to_string gives"
         )
-    if "\nend of trees\n" not in text or not text.rstrip().endswith(("null", "]")):
+    if "\nend of trees\n" not in text or not _END.search(text):
         raise ModelError(f"LightGBM text ends in {text[-40:]!r}, before its end: it was cut off, restore the file")
     if objective != _OBJECTIVE:
         raise ModelError(f"LightGBM text has objective {objective!r}, not {_OBJECTIVE!r}: train a binary classifier")

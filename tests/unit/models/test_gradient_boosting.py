@@ -13,7 +13,7 @@ from kalibre.core.settings import ModelSettings
 from kalibre.models.gradient_boosting import METRICS, GradientBoosting, class_weights
 
 COLUMNS = ("a", "b_14@1h", "c", "d", "e")
-SETTINGS = ModelSettings(rounds=80, min_samples_leaf=50, early_stopping_rounds=20)
+SETTINGS = ModelSettings(rounds=80, leaves=15, learning_rate=0.1, min_samples_leaf=50, early_stopping_rounds=20)
 
 
 def samples(n: int, *, seed: int, share_up: float = 0.5, edge: float = 0.8):

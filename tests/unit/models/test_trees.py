@@ -47,7 +47,8 @@ def test_planted_damage_is_named(text, pattern, replacement, message):
 
 
 def test_every_truncation_is_detected(text):
-    for end in [*range(0, len(text) - 1, max(len(text) // 300, 1)), len(text) - 3]:
+    ends_of_lines = [at for at, letter in enumerate(text) if letter == "\n"][:-1]
+    for end in [*range(0, len(text) - 1, max(len(text) // 300, 1)), *ends_of_lines, len(text) - 3]:
         with pytest.raises(ModelError):
             parse(text[:end])
 
