@@ -75,3 +75,21 @@ def test_a_horizon_that_is_none_is_quoted(horizon):
 def test_bars_that_are_none_are_refused():
     with pytest.raises(BarError, match="row 1 is no bar"):
         Direction(horizon_bars=1).compute(series([1, float("nan"), 2]))
+
+
+@pytest.mark.real_data
+def test_real_holes_leave_no_label_behind(shared_data):
+    import polars as pl
+
+    from kalibre.bars.calendars import get_calendar
+
+    frame = pl.read_parquet(shared_data / "market/crypto/BTCUSDT_spot_1h_2017_2024.parquet")
+    bars = Bars.from_frame(frame, symbol="BTCUSDT", timeframe="1h")
+    bars = bars[np.concatenate([[True], np.diff(bars.open_time) > 0])]
+    y, known = Direction(horizon_bars=4, calendar=get_calendar("24/7")).compute(bars)
+    certain = known >= 0
+    assert (bars.open_time[known[certain]] - bars.open_time[certain] == 4 * HOUR).all()
+    holes = np.flatnonzero(np.diff(bars.open_time) > HOUR)
+    assert len(holes) == 28
+    lost = np.unique(np.concatenate([np.arange(max(at - 3, 0), at + 1) for at in holes]))
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(y))[:-4], lost)
