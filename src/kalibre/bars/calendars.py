@@ -30,7 +30,7 @@ from kalibre.core.timeframe import DAY_MS, timeframe_ms
 TimeArray = NDArray[np.int64]
 _WEEK_MS = 7 * DAY_MS
 _MONDAY_MS = 4 * DAY_MS  # 1970-01-05: the epoch was a Thursday
-_FIRST_SESSION = "2000-01-03"
+_FIRST_SESSION = "1970-01-02"
 _YEARS = (2015, 2025)
 
 

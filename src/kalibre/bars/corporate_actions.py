@@ -9,7 +9,8 @@ log likelihood ratios (natural units, so 3 means 20 to 1) against an ordinary ni
   is no trade's doing. A longer pause allows the limit once more for each session missed.
 - *volume*: shares traded after it against before, beside -log f of the price.
 
-Without a limit (New York, crypto) a crash is possible, so it takes price, volume and a simple ratio together.
+Without a limit (New York, crypto) a crash is possible. Then only plain ratios are believed (3:2, whole numbers and
+their inverses), and a fourth trace is weighed: a split's day is calm, and as much money is traded as before.
 
 Dividends on Borsa Istanbul lower the price too, by less than the limit in nearly all cases; they are not looked for.
 """
@@ -17,7 +18,7 @@ Dividends on Borsa Istanbul lower the price too, by less than the limit in nearl
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kalibre.bars.calendars import Calendar
 from kalibre.core.bars import Bars
 from kalibre.core.errors import BarError
 from kalibre.core.events import CorporateAction
@@ -36,6 +38,13 @@ BIST_LIMIT = 0.10
 BEFORE, AFTER = 20, 3
 """Bars of context: at least 5 and up to 20 before, exactly 3 after (so that later bars never change a finding)."""
 _MIN_BEFORE = 5
+
+_SURE = 2.5
+"""Log odds from which an action is confirmed."""
+_LIMIT_BROKEN = 6.0
+"""What breaks a limit in real sets is an action or a fault, hardly ever a trade."""
+_PLAIN = frozenset({*map(float, range(2, 21)), 25.0, 30.0, 40.0, 50.0, 100.0, 1.5, *(1 / n for n in range(2, 51))})
+"""Factors believed where no limit forbids a crash."""
 
 
 class DatedAction(NamedTuple):
@@ -81,10 +90,9 @@ def usual_factors() -> dict[float, float]:
 class _Evidence:
     factor: float
     price: float
-    limit: float
+    limit: float  # the limit broken, or the day's calm
     volume: float
     log_prior: float
-    beyond: float
 
     @property
     def total(self) -> float:
@@ -92,7 +100,7 @@ class _Evidence:
 
 
 def detect(
-    bars: Bars, *, daily_limit: float | None = BIST_LIMIT, sessions_between: NDArray[np.int64] | None = None
+    bars: Bars, *, daily_limit: float | None = BIST_LIMIT, calendar: Calendar | None = None
 ) -> list[DatedAction]:
     """Find splits, bonus issues and reverse splits in daily bars.
 
@@ -102,9 +110,9 @@ def detect(
         Daily bars as they were traded, not adjusted, oldest first.
     daily_limit
         The exchange's limit on a session's move, as a fraction; None if there is none.
-    sessions_between
-        Shape (n_bars,), sessions from the bar before to this one (1: neighbours, 2: one was missed); by default
-        counted from calendar days, weekends left out.
+    calendar
+        Tells how many sessions lie between two bars, as each allows the limit once more; by default all days but
+        weekends count, so that a split after a long feast may stay unseen.
 
     Returns
     -------
@@ -125,24 +133,28 @@ def detect(
     overnight[1:] = np.log(bars.open[1:] / bars.close[:-1])
     move = np.zeros(n)
     move[1:] = np.log(bars.close[1:] / bars.close[:-1])
-    between = _sessions_between(bars.open_time) if sessions_between is None else sessions_between
-    smallest = math.log(1.15) if daily_limit is None else -math.log1p(-daily_limit) * 1.04
+    between = _sessions_between(bars.open_time, calendar)
+    smallest = math.log(1.3) if daily_limit is None else -math.log1p(-daily_limit) * 1.04
     found: list[DatedAction] = []
     factors = usual_factors()
     for t in np.flatnonzero((np.abs(overnight) > smallest) | (np.abs(move) > smallest)):
         if t < _MIN_BEFORE or t + AFTER > n:
             continue
-        evidence = _weigh(bars, overnight, move, int(t), int(between[t]), daily_limit, factors)
+        evidence = _weigh(_night(bars, overnight, move, int(t), int(between[t])), daily_limit, factors)
         if evidence is not None:
             found.append(DatedAction(int(bars.open_time[t]), _conclude(bars, overnight, move, int(t), evidence)))
     return found
 
 
-def _sessions_between(open_time: NDArray[np.int64]) -> NDArray[np.int64]:
-    day = (open_time // DAY_MS).astype("datetime64[D]")
-    between = np.ones(len(day), dtype=np.int64)
-    between[1:] = np.maximum(np.busday_count(day[:-1], day[1:]), 1)
-    return between
+def _sessions_between(open_time: NDArray[np.int64], calendar: Calendar | None) -> NDArray[np.int64]:
+    between = np.ones(len(open_time), dtype=np.int64)
+    if calendar is not None:
+        sessions = calendar.expected_opens("1d", int(open_time[0]), int(open_time[-1]) + 1)
+        between[1:] = np.diff(np.searchsorted(sessions, open_time))
+    else:
+        day = (open_time // DAY_MS).astype("datetime64[D]")
+        between[1:] = np.busday_count(day[:-1], day[1:])
+    return np.maximum(between, 1)
 
 
 def _log_t3(x: float, scale: float) -> float:
@@ -151,56 +163,88 @@ def _log_t3(x: float, scale: float) -> float:
     return math.log(2 / (math.pi * math.sqrt(3) * scale)) - 2 * math.log1p(z * z / 3)
 
 
-def _weigh(
-    bars: Bars,
-    overnight: NDArray[np.float64],
-    move: NDArray[np.float64],
-    t: int,
-    between: int,
-    daily_limit: float | None,
-    factors: dict[float, float],
-) -> _Evidence | None:
-    """Return the best explanation of a move by a factor; None where an ordinary night explains it."""
+@dataclass(frozen=True)
+class _Night:
+    """What is known about one night: its move, what this series usually does, and what volume did."""
+
+    overnight: float
+    move: float
+    scale: float
+    between: int
+    rise: float | None
+    wildness: float
+    """Log of the day's range beside the usual one."""
+
+
+def _night(bars: Bars, overnight: NDArray[np.float64], move: NDArray[np.float64], t: int, between: int) -> _Night:
     before = slice(max(t - BEFORE, 1), t)
     scale = max(1.4826 * float(np.median(np.abs(overnight[before]))), 0.004)
     scale = max(scale, 0.35 * 1.4826 * float(np.median(np.abs(move[before])))) * math.sqrt(min(between, 5))
-    beyond = 0.0
-    limit_evidence = 0.0
-    if daily_limit is not None:
-        up, down = math.log1p(daily_limit) * between, math.log1p(-daily_limit) * between
-        # Open and close must both be out of reach: an open beyond the limit is no proof, a close is.
-        high, low = max(overnight[t], move[t]), min(overnight[t], move[t])
-        beyond = max(low - up, down - high, 0.0)
-        if beyond <= 0.004 * between:
-            return None
-        limit_evidence = 6.0  # what breaks a limit in real sets is an action or a fault, hardly ever a trade
-    ordinary = _log_t3(float(overnight[t]), scale)
-    rise = _volume_rise(bars, t)
-    best: _Evidence | None = None
-    for factor, log_prior in factors.items():
-        shift = math.log(factor)
-        rest = float(overnight[t]) + shift
-        if 0.5 < factor < 1 and abs(rest) > max(3 * scale, 0.03):
-            continue  # so small a reverse split is rare; a source's repaired price looks much like it
-        if (
-            daily_limit is not None
-            and not math.log1p(-daily_limit) * between - 0.004
-            <= float(move[t]) + shift
-            <= math.log1p(daily_limit) * between + 0.004
-        ):
-            continue  # what remains of the day's move would itself break the limit
-        volume = 0.0
-        if rise is not None:
-            # Volume swings by a factor of two from day to day: weak evidence each way, capped.
-            volume = max(min((rise * rise - (rise - shift) ** 2) / (2 * 0.8**2), 4.0), -4.0)
-        candidate = _Evidence(factor, _log_t3(rest, scale) - ordinary, limit_evidence, volume, log_prior, beyond)
-        if best is None or candidate.total > best.total:
-            best = candidate
-    if best is None or best.total < 2.5:
-        if beyond <= 0 or between > 1:
-            return None
-        return _Evidence(math.exp(-float(overnight[t])), 0.0, limit_evidence, 0.0, -math.inf, beyond)
-    return best
+    ranges = np.log(bars.high / bars.low)
+    wildness = math.log(max(float(ranges[t]), 1e-4) / max(float(np.median(ranges[before])), 1e-4))
+    return _Night(float(overnight[t]), float(move[t]), scale, between, _volume_rise(bars, t), wildness)
+
+
+def _weigh(night: _Night, daily_limit: float | None, factors: dict[float, float]) -> _Evidence | None:
+    """Return the best explanation of a move by a factor; None where an ordinary night explains it."""
+    if daily_limit is None:
+        best = _best(night, factors, _weigh_free)
+        return best if best is not None and best.total >= _SURE else None
+    up, down = math.log1p(daily_limit) * night.between, math.log1p(-daily_limit) * night.between
+    # Open and close must both be out of reach: an open beyond the limit is no proof, a close is.
+    beyond = max(min(night.overnight, night.move) - up, down - max(night.overnight, night.move))
+    if beyond <= 0.004 * night.between:
+        return None
+    # What remains of the day's move must not itself break the limit.
+    possible = {f: w for f, w in factors.items() if down - 0.004 <= night.move + math.log(f) <= up + 0.004}
+    best = _best(night, possible, _weigh_limited)
+    if best is not None and best.total >= _SURE:
+        return best
+    return None if night.between > 1 else _Evidence(math.exp(-night.overnight), 0.0, _LIMIT_BROKEN, 0.0, -math.inf)
+
+
+def _best(
+    night: _Night, factors: dict[float, float], weigh: Callable[[_Night, float, float], _Evidence | None]
+) -> _Evidence | None:
+    candidates = (weigh(night, factor, log_prior) for factor, log_prior in factors.items())
+    return max((one for one in candidates if one is not None), key=lambda one: one.total, default=None)
+
+
+def _weigh_limited(night: _Night, factor: float, log_prior: float) -> _Evidence | None:
+    shift = math.log(factor)
+    rest = night.overnight + shift
+    if 0.5 < factor < 1 and abs(rest) > max(3 * night.scale, 0.03):
+        return None  # so small a reverse split is rare; a source's repaired price looks much like it
+    volume = 0.0
+    if night.rise is not None:
+        # Volume swings by a factor of two from day to day: weak evidence each way, capped.
+        volume = max(min((night.rise**2 - (night.rise - shift) ** 2) / (2 * 0.8**2), 4.0), -4.0)
+    price = _log_t3(rest, night.scale) - _log_t3(night.overnight, night.scale)
+    return _Evidence(factor, price, _LIMIT_BROKEN, volume, log_prior)
+
+
+def _weigh_free(night: _Night, factor: float, log_prior: float) -> _Evidence | None:
+    """Weigh a factor against a crash or rally of that size, which nothing forbids here.
+
+    Such a night may end anywhere, takes volume up about five-fold and makes the day wild; after a split the day is calm
+    and the money traded is what it was. Actions are taken to be five times as frequent as such nights.
+    """
+    shift = math.log(factor)
+    rest = night.overnight + shift
+    if factor not in _PLAIN or abs(rest) > 3 * night.scale:
+        return None
+    anywhere = math.log(1.25 / 5)
+    price = _log_t3(rest, night.scale) - max(_log_t3(night.overnight, night.scale), anywhere)
+    volume = 0.0
+    if night.rise is not None:
+        crash = min(night.rise**2, (night.rise - math.log(5)) ** 2)
+        volume = max(min((crash - (night.rise - shift) ** 2) / (2 * 0.8**2), 4.0), -4.0)
+    calm = _log_normal(night.wildness, 0.1, 0.5) - _log_normal(night.wildness, 1.0, 0.6)
+    return _Evidence(factor, price, max(min(calm, 3.0), -6.0), volume, log_prior)
+
+
+def _log_normal(x: float, mean: float, sd: float) -> float:
+    return -0.5 * ((x - mean) / sd) ** 2 - math.log(sd)
 
 
 def _volume_rise(bars: Bars, t: int) -> float | None:
@@ -215,14 +259,14 @@ def _conclude(
     bars: Bars, overnight: NDArray[np.float64], move: NDArray[np.float64], t: int, evidence: _Evidence
 ) -> CorporateAction:
     # An upward jump is a reverse split only if it is one beyond doubt: faults of a source jump upwards too.
-    sure = evidence.total >= 2.5 and (evidence.factor >= 1.15 or evidence.factor <= 2 / 3)
+    sure = evidence.total >= _SURE and (evidence.factor >= 1.15 or evidence.factor <= 2 / 3)
     rise = _volume_rise(bars, t)
     told = [
         f"open {math.exp(overnight[t]):.4f}, close {math.exp(move[t]):.4f} of the last close {bars.close[t - 1]:.6g}",
         f"factor {Fraction(evidence.factor).limit_denominator(100)}"
         if sure
         else f"no usual factor; the open says {evidence.factor:.4g}",
-        f"price {evidence.price:+.1f}, limit {evidence.limit:+.1f}, volume {evidence.volume:+.1f} in log odds",
+        f"price {evidence.price:+.1f}, day {evidence.limit:+.1f}, volume {evidence.volume:+.1f} in log odds",
     ]
     if rise is not None:
         told.append(f"volume x{math.exp(rise):.2f}")

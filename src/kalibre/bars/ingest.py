@@ -174,7 +174,7 @@ def action_events(log: EventLog, symbol: str, timeframe: str, calendar: Calendar
     """Return the corporate actions that the stored daily bars show, as events."""
     bars = load_bars(log, symbol, timeframe, adjusted=False)
     limit = BIST_LIMIT if calendar.name == "XIST" else None
-    return [new_event(symbol, time, action) for time, action in detect(bars, daily_limit=limit)]
+    return [new_event(symbol, time, action) for time, action in detect(bars, daily_limit=limit, calendar=calendar)]
 
 
 def heal_gaps(
