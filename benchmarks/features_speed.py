@@ -35,7 +35,7 @@ Call = tuple[tuple[str, ...], str, tuple[str, ...], tuple[Any, ...]]
 
 _C, _HL, _HLC, _HLCV = ("close",), ("high", "low"), ("high", "low", "close"), ("high", "low", "close", "volume")
 CALLS: tuple[Call, ...] = (
-    *(((f"sma_{n}",), "SMA", _C, (n,)) for n in (5, 10, 20, 50, 100)),
+    *(((f"sma_{n}",), "SMA", _C, (n,)) for n in (5, 10, 30, 50, 100)),
     *(((f"ema_{n}",), "EMA", _C, (n,)) for n in (9, 12, 26, 50, 100)),
     *(((f"wma_{n}",), "WMA", _C, (n,)) for n in (10, 20, 50)),
     (("macd_12_26", "macd_signal_12_26_9", "macd_histogram_12_26_9"), "MACD", _C, (12, 26, 9)),
@@ -58,9 +58,10 @@ CALLS: tuple[Call, ...] = (
     (("atr_14",), "ATR", _HLC, (14,)),
     (("natr_14",), "NATR", _HLC, (14,)),
     *(((f"stddev_{n}",), "STDDEV", _C, (n,)) for n in (10, 20)),
-    (("bollinger_upper_20", "sma_21", "bollinger_lower_20"), "BBANDS", _C, (20, 2.0, 2.0)),
+    (("bollinger_upper_20", "sma_20", "bollinger_lower_20"), "BBANDS", _C, (20, 2.0, 2.0)),
     *(((f"donchian_upper_{n}",), "MAX", ("high",), (n,)) for n in (20, 50)),
     *(((f"donchian_lower_{n}",), "MIN", ("low",), (n,)) for n in (20, 50)),
+    *(((f"efficiency_{n}",), "ER", _C, (n,)) for n in (10, 20)),
     (("obv_change",), "OBV", ("close", "volume"), ()),
     (("ad_change",), "AD", _HLCV, ()),
     (("chaikin_oscillator_3_10",), "ADOSC", _HLCV, (3, 10)),

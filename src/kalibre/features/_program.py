@@ -13,22 +13,25 @@ HEADER_FLOATS = 8
 HEADER_INTS = 4
 """Last open time (base) or start of the higher bar; bars taken in; whether a higher bar is in the making; spare."""
 
-PARAMETERS = ("step_ms", "groups", "width", "latest", "longest_warmup", "scale_window", "scale_at", "has_optional")
-"""Fixed integers of an engine, ahead of two numbers for each higher timeframe and of its tables."""
+PARAMETERS = (
+    "step_ms",
+    "groups",
+    "width",
+    "copied",
+    "longest",
+    "scale_window",
+    "scale_at",
+    "has_quote",
+    "has_trades",
+    "has_taker",
+)
+"""Fixed integers of an engine, ahead of two (length and anchor, ms) for each higher timeframe."""
+PARAMETER_COUNT = len(PARAMETERS)
 
 _TEMPLATE = """\
 def run(n, T, OP, HI, LO, CL, VO, QV, NT, TB, P, TABLE, WARM, BOUND, F, I, out):
     z = 0
-    step_ms = P[0]
-    groups = P[1]
-    width = P[2]
-    copied = P[3]
-    longest = P[4]
-    scale_window = P[5]
-    scale_at = P[6]
-    has_quote = P[7]
-    has_trades = P[8]
-    has_taker = P[9]
+{unpacked}
     for t in range(n):
         now = T[t]
         b_open = OP[t]
@@ -211,6 +214,7 @@ def compose(columns: dict[str, tuple[Column, dict[str, int]]], row: dict[str, in
     latest = HEADER_FLOATS + plan.floats
     dest_base = "D = out\n                d = base" if direct else f"D = F\n                d = {latest}"
     text = _TEMPLATE.format(
+        unpacked="\n".join(f"    {name} = P[{k}]" for k, name in enumerate(PARAMETERS)),
         floats=latest + size,
         ints=HEADER_INTS + plan.ints,
         latest=latest,
@@ -231,9 +235,6 @@ def compose(columns: dict[str, tuple[Column, dict[str, int]]], row: dict[str, in
         inputs={name: value.inputs for name, value in values.items()},
         direct=direct,
     )
-
-
-PARAMETER_COUNT = 10
 
 
 def _kernel_source(kernel: FunctionType) -> bytes:

@@ -215,7 +215,8 @@ class FeatureEngine:
     `batch` is `step` in a loop: the same compiled function runs over n bars or over one. Row t is known at the close of
     bar t. A column is NaN in its first `warmup_bars` rows; after them it does not depend on when the history began.
     A column on a higher timeframe changes when a higher bar has closed: with its last base bar or, where that is
-    missing, with the next bar that comes. A column whose input the bars lack is NaN throughout.
+    missing, with the next bar that comes. A column whose input the bars lack is NaN throughout. An engine belongs to
+    one thread at a time: its state is one, and the compiled step lets other threads run meanwhile.
 
     Parameters
     ----------
