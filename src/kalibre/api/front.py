@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -21,11 +21,13 @@ from kalibre.api.guard import check_length, require
 from kalibre.api.service import Answers, Service
 from kalibre.core.errors import ApiError, KalibreError
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PREDICT = "/ml/predict"
 _OPEN = frozenset({"/healthz", "/docs", "/openapi.json"})
@@ -48,11 +50,15 @@ class Front:
         The FastAPI application for every other route.
     """
 
-    def __init__(self, service: Service, behind: Application) -> None:
+    def __init__(self, service: Service, behind: FastAPI) -> None:
         self.service = service
         self._behind = behind
         # Two at a time: posted bars take milliseconds of a core each, and predictions come first.
         self._bars_turn = asyncio.Semaphore(2)
+
+    def description(self) -> dict[str, Any]:
+        """Return the OpenAPI description of every route."""
+        return self._behind.openapi()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection's lifespan or one request."""

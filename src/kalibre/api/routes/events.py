@@ -24,13 +24,18 @@ MAX_STREAMS = 64
 _PAGE = 500
 _LOOK_S = 0.1
 _COMMENT_EVERY_S = 15.0
+_FRAME = {
+    "type": "object",
+    "description": "`id` is the event's position, `event` its kind, `data` the event as JSON.",
+    "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": {"type": "string"}},
+}
 
 
 @router.get(
     "/events",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "A stream of events."},
+        200: {"content": {"text/event-stream": {"schema": _FRAME}}, "description": "A stream of events."},
         **errors(429),
     },
     dependencies=[needs("read")],
