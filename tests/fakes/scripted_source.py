@@ -32,6 +32,7 @@ class ScriptedSource:
         self.down = False
         self.script: list[SourceBar | Callable[[], Awaitable[None]]] = []
         self.since: Mapping[str, int] = {}
+        self.closed = False
 
     def history(
         self, symbol: str, timeframe: str, *, start_ms: int | None = None, end_ms: int | None = None
@@ -64,9 +65,12 @@ class ScriptedSource:
     ) -> AsyncIterator[SourceBar]:
         """Yield the script; a coroutine function in it is awaited."""
         self.since = dict(since_ms or {})
-        for item in self.script:
-            if isinstance(item, SourceBar):
-                yield item
-                await asyncio.sleep(0)
-            else:
-                await item()
+        try:
+            for item in self.script:
+                if isinstance(item, SourceBar):
+                    yield item
+                    await asyncio.sleep(0)
+                else:
+                    await item()
+        finally:
+            self.closed = True

@@ -29,7 +29,8 @@ class LiveSettings:
     tick_ms: int = 10_000
     """A tick is recorded whenever the clock enters another span of this length."""
     heal_patience_s: float = 10.0
-    """How long a symbol waits for the source to fill a gap before its next bar is stored without."""
+    """How long a symbol waits for the source to fill a gap before its next bar is stored without; later attempts, and
+    so very long gaps, are given six times as much."""
     retry_ms: int = 60_000
     """Pause between two attempts at a gap that the source could not fill."""
     retries: int = 3
@@ -158,21 +159,19 @@ class _Symbol:
             one.due_ms = self.clock.now_ms() + self.settings.retry_ms
             last_try = final or one.tries >= self.settings.retries
             gap = one.gap
-            fetched = await self._fetch(gap.start_ms, gap.end_ms)
+            fetched = await self._fetch(gap.start_ms, gap.end_ms, patience=6.0)  # only this symbol waits
             events = refill(self.series, gap, fetched or [], self.clock.now_ms(), last_try=last_try)
             self._store(events)
             if last_try or any(isinstance(e.payload, Gap) for e in events):
                 self.open_gaps.remove(one)
 
-    async def _fetch(self, start_ms: int, end_ms: int) -> list[Bar] | None:
+    async def _fetch(self, start_ms: int, end_ms: int, *, patience: float = 1.0) -> list[Bar] | None:
         """Ask the source in a thread; None where it fails or takes too long, which is announced, not fatal."""
-        series = self.series
+        series, patience_s = self.series, patience * self.settings.heal_patience_s
         try:
-            return await asyncio.wait_for(
-                asyncio.to_thread(series.fetch, start_ms, end_ms), self.settings.heal_patience_s
-            )
+            return await asyncio.wait_for(asyncio.to_thread(series.fetch, start_ms, end_ms), patience_s)
         except TimeoutError:
-            note = f"{series.source.name} did not answer within {self.settings.heal_patience_s} s"
+            note = f"{series.source.name} did not answer within {patience_s:g} s"
         except SourceError as error:
             note = str(error)
         _logger.warning("%s %s: no bars for %d to %d: %s", series.symbol, series.timeframe, start_ms, end_ms, note)
@@ -270,11 +269,17 @@ async def _close(queue: asyncio.Queue[SourceBar | None], *, discard: bool) -> No
 
 
 async def _read(source: LiveSource, ways: dict[str, _Symbol], timeframe: str, since: dict[str, int]) -> None:
-    async for item in source.stream(list(ways), timeframe, since_ms=since):
-        if item.symbol in ways:
-            await ways[item.symbol].queue.put(item)
-        else:
-            _logger.warning("%s sent a bar of %s, which was not asked for", source.name, item.symbol)
+    stream = source.stream(list(ways), timeframe, since_ms=since)
+    try:
+        async for item in stream:
+            if item.symbol in ways:
+                await ways[item.symbol].queue.put(item)
+            else:
+                _logger.warning("%s sent a bar of %s, which was not asked for", source.name, item.symbol)
+    finally:  # an asynchronous generator keeps its connections until it is closed
+        close = getattr(stream, "aclose", None)
+        if close is not None:
+            await close()
 
 
 async def _tick(log: EventLog, clock: Clock, settings: LiveSettings) -> None:

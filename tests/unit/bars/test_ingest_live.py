@@ -224,6 +224,7 @@ def test_a_restart_after_a_stop_goes_on(log: EventLog) -> None:
         log, source, ["X"], "15m", calendar="24/7", clock=CLOCK, should_stop=lambda: stop, settings=SETTINGS
     )
     asyncio.run(asyncio.wait_for(running, 30))
+    assert source.closed
     again = ScriptedSource({"X": walk(320)})
     again.say("X", *rest[3:6])
     live(log, again)
