@@ -156,3 +156,27 @@ def test_cache_folder_follows_the_platform(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert _compile.cache_folder() == tmp_path / "kalibre" / "features"
+
+
+def test_numba_works_after_a_warm_start(warm: Path) -> None:
+    """What stands in for numba's own symbols gives way once numba is there: an error in a kernel is still reported."""
+    script = SCRIPT + (
+        "from numba import cfunc, types\n"
+        "@cfunc(types.float64(types.float64))\n"
+        "def planted(x):\n"
+        "    if x > 1:\n"
+        "        raise ValueError('planted')\n"
+        "    return x\n"
+        "print(planted.ctypes(0.5), planted.ctypes(2.0))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        check=False,
+        env={**os.environ, "KALIBRE_CACHE_DIR": str(warm)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [MEAN, "False", "0.5", "0.0"]
+    assert "ValueError: planted" in done.stderr
