@@ -12,11 +12,12 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from benchmarks._fault_kills import PATIENCE_S, Caught
 
@@ -60,36 +61,39 @@ def kill_entry(
         feed(number)
         before = probe()
         last = number == kills
-        process = subprocess.Popen(
-            list(argv),
-            env=None if env is None else dict(env),
-            cwd=cwd,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        try:
-            deadline = time.monotonic() + PATIENCE_S
-            while probe() <= before if not last or caught_up is None else not caught_up():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    process.kill()
-                    words = process.communicate()[1].decode(errors="replace")[-2000:]
-                    raise Caught(f"{' '.join(argv)} ended with {process.returncode} before it got on: {words}")
-                time.sleep(0.005)
-            if last:
-                process.terminate()
-                words = process.communicate(timeout=PATIENCE_S)[1].decode(errors="replace")[-2000:]
-                if process.returncode not in (0, 130, 143):
-                    raise Caught(f"{' '.join(argv)} ended with {process.returncode} on SIGTERM: {words}")
-            else:
-                until = time.perf_counter() + dice.random() * 0.02
-                while time.perf_counter() < until:
-                    pass
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        with tempfile.TemporaryFile() as told:  # a pipe that nobody reads would hold a talkative command up
+            process = subprocess.Popen(
+                list(argv),
+                env=None if env is None else dict(env),
+                cwd=cwd,
+                stdout=subprocess.DEVNULL,
+                stderr=told,
+                start_new_session=True,
+            )
+            try:
+                deadline = time.monotonic() + PATIENCE_S
+                while probe() <= before if not last or caught_up is None else not caught_up():
+                    if process.poll() is not None or time.monotonic() > deadline:
+                        raise Caught(f"{' '.join(argv)} ended with {process.poll()} before it got on: {_end_of(told)}")
+                    time.sleep(0.005)
+                if last:
+                    process.terminate()
+                    if process.wait(PATIENCE_S) not in (0, 130, 143):
+                        raise Caught(f"{' '.join(argv)} ended with {process.returncode} on SIGTERM: {_end_of(told)}")
+                else:
+                    until = time.perf_counter() + dice.random() * 0.02
+                    while time.perf_counter() < until:
+                        pass
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
     return kills
+
+
+def _end_of(told: IO[bytes]) -> str:
+    told.seek(0)
+    return told.read().decode(errors="replace")[-2000:]
 
 
 def main(argv: list[str]) -> int:

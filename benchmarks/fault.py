@@ -73,7 +73,7 @@ class Session:
         folder.mkdir()
         if storage == "postgres":
             assert self._server is not None
-            url = self._server.new_database()
+            url = self._server.new_database(drop_others=True)
         else:
             url = f"sqlite:///{folder / 'log.sqlite'}"
         return Rig(url=url, folder=folder, make_projection=self._factory, inputs=self._inputs, **more)
@@ -166,8 +166,8 @@ class Session:
 
     def plant(self) -> None:
         """Let the nets catch the planted bugs."""
-        for name, (rig, word) in planted(lambda _: self.rig("sqlite")).items():
-            right, words = catch(name, rig, word, self._dice, kills=30)
+        for name, (make_rig, word) in planted(lambda: self.rig("sqlite")).items():
+            right, words = catch(name, make_rig, word, self._dice, kills=30)
             self.note(f"planted: {name}", right, words[:230])
 
     def snapshots(self) -> None:

@@ -125,13 +125,15 @@ class Postgres:
                 self._server.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def new_database(self) -> str:
-        """Create an empty database and return its address."""
+    def new_database(self, *, drop_others: bool = False) -> str:
+        """Create an empty database and return its address; a restart after a kill takes longer the more there are."""
         import psycopg
 
-        self.databases += 1
-        name = f"log_{self.databases}"
         with psycopg.connect(self.url(), autocommit=True) as connection:
+            for number in range(1, self.databases + 1) if drop_others else ():
+                connection.execute(f"DROP DATABASE IF EXISTS log_{number} WITH (FORCE)")  # type: ignore[arg-type]
+            self.databases += 1
+            name = f"log_{self.databases}"
             connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
         return self.url(name)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -101,22 +102,26 @@ class SqliteLog(PooledLog):
         return (sqlite3.Error, UnicodeEncodeError)
 
     def _connect(self) -> sqlite3.Connection:
-        connection = None
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return self._open()
+            except sqlite3.Error as error:
+                translated = self._translate(error)
+                # Turning to write-ahead logging does not wait for another process that does the same: ask again.
+                if not isinstance(translated, LogLockedError) or time.monotonic() > deadline:
+                    raise translated from error
+                time.sleep(0.005)
+
+    def _open(self) -> sqlite3.Connection:
+        # Threads share connections through the pool, one at a time; SQLite itself is built to allow that.
+        connection = sqlite3.connect(self.path, timeout=self._patience_s, isolation_level=None, check_same_thread=False)
         try:
-            # Threads share connections through the pool, one at a time; SQLite itself is built to allow that.
-            connection = sqlite3.connect(
-                self.path, timeout=self._patience_s, isolation_level=None, check_same_thread=False
-            )
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA cache_size = -16384")
             self._prepare(connection)
-        except sqlite3.Error as error:
-            if connection is not None:
-                connection.close()
-            raise self._translate(error) from error
         except BaseException:
-            if connection is not None:
-                connection.close()
+            connection.close()
             raise
         return connection
 
@@ -191,7 +196,7 @@ class SqliteLog(PooledLog):
     def _translate(self, error: Exception) -> LogError:
         where, kind, words = f"log {str(self.path)!r}", LogError, f"{error}"
         match getattr(error, "sqlite_errorcode", 0) & 0xFF:
-            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED | sqlite3.SQLITE_PROTOCOL:
                 kind = LogLockedError
                 words = (
                     f"is held by another process for more than {self._patience_s} s: stop the other writer or wait "

@@ -1,0 +1,82 @@
+"""The paper engine, killed with -9 at any instant, leaves the events of one that was not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from tests.fakes.kill_hammer import COLUMNS, ROOT
+from tests.fakes.models import bar_events, random_bars, small_bundle
+from tests.fakes.trading import SERIES, projection, promotion, stored
+
+from kalibre.core.events import Event, Kill, Tick, encode_payload, new_event
+from kalibre.features.engine import FeatureSpec
+from kalibre.log import open_log
+from kalibre.log.protocol import EventLog
+from kalibre.log.runner import Runner, refold
+from kalibre.models.bundle import load_bundle
+
+N_BARS, KILLS = 3_000, 4
+
+
+def inputs() -> list[Event]:
+    """Return bars with ticks between them, and a kill and its release on the way."""
+    events: list[Event] = []
+    for number, event in enumerate(bar_events(random_bars(N_BARS, seed=9))):
+        now = event.event_time + 900_000
+        events += [new_event("clock", now, Tick(now_ms=now)), event]
+        if number in (1_000, 1_200):
+            events.append(new_event("kill", now, Kill(engaged=number == 1_000, by="test", flatten=True)))
+    return events
+
+
+def content(log: EventLog) -> list[tuple[tuple[str, str, int, int], bytes]]:
+    return sorted((event.identity, encode_payload(event.payload)) for event in stored(log))
+
+
+def run_whole(url: str, home: Path, folder: Path) -> list[tuple[tuple[str, str, int, int], bytes]]:
+    with open_log(url) as log:
+        engine = projection(partial(load_bundle, home / "models"), FeatureSpec("15m", columns=COLUMNS))
+        runner = Runner(log, engine, snapshots_dir=folder, batch_size=16)
+        runner.recover()
+        runner.catch_up()
+        fresh = projection(partial(load_bundle, home / "models"), FeatureSpec("15m", columns=COLUMNS))
+        assert refold(log, fresh).equal
+        return content(log)
+
+
+@pytest.mark.fault
+@pytest.mark.slow
+def test_killed_at_any_instant(tmp_path: Path) -> None:
+    bundle = small_bundle(columns=COLUMNS, entry_threshold=0.59, exit_threshold=0.585)
+    bundle.save(tmp_path / "models")
+    urls = [f"sqlite:///{tmp_path / name}.sqlite" for name in ("whole", "broken")]
+    for url in urls:
+        with open_log(url) as log:
+            log.append([promotion(bundle), *inputs()], writer="ingest")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
+    command = [sys.executable, "-m", "tests.fakes.kill_hammer", "paper", urls[1], str(tmp_path)]
+    interrupted = 0
+    with open_log(urls[1]) as log:
+        for _ in range(KILLS):
+            before = log.head()
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            limit = time.monotonic() + 120
+            # Each kill comes after progress.
+            while log.head() < before + 400 and process.poll() is None and time.monotonic() < limit:
+                time.sleep(0.002)
+            process.send_signal(signal.SIGKILL)
+            process.communicate(timeout=60)
+            latest = log.latest("account", key=f"{SERIES}|champion")
+            assert latest is not None
+            interrupted += latest.event_time < inputs()[-1].event_time
+    assert interrupted > 0
+    assert run_whole(urls[1], tmp_path, tmp_path / "snapshots") == run_whole(urls[0], tmp_path, tmp_path / "other")
