@@ -127,6 +127,8 @@ def test_unusable_requests_are_told_why(server: Server, start_ms: int) -> None:
     key = ADMIN
     bars = [{name: getattr(bar, name) for name in bar.__struct_fields__} for bar in random_bars(60, start_ms=start_ms)]
     torn = [*bars[:30], {**bars[30], "high": bars[30]["low"] / 2}, *bars[31:]]
+    spiked = [*bars[:-1], {**bars[-1], **{name: bars[-1][name] * 1e6 for name in ("open", "high", "low", "close")}}]
+    future = {**bars[-1], "open_time": int(time.time() * 1000) // STEP_MS * STEP_MS}
     for body, status, quoted in [
         ({"symbol": "BTCUSDT", "features": [1.0]}, 422, "1 features posted"),
         ({"symbol": "BTCUSDT", "features": [1.0, 1e200, 1.0]}, 422, "1e+200"),
@@ -137,6 +139,8 @@ def test_unusable_requests_are_told_why(server: Server, start_ms: int) -> None:
         ({"symbol": "BTCUSDT", "bars": bars[::-1]}, 422, "does not come after"),
         ({"symbol": "BTCUSDT", "bars": [{**bars[0], "open_time": 10**18}]}, 422, "1000000000000000000"),
         ({"symbol": "BTCUSDT", "bars": bars, "timeframe": "1h"}, 422, "'1h'"),
+        ({"symbol": "BTCUSDT", "bars": spiked}, 422, "far from"),
+        ({"symbol": "BTCUSDT", "bars": [*bars, future]}, 422, "not over yet"),
         (b'{"symbol": "BTCUSDT", "features": [NaN]}', 400, "NaN"),
         (b"x" * 9_000_000, 413, "9000000"),
     ]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from kalibre.api.answers import Answer, Standing, answer
 from kalibre.core.bars import Bar, Bars
-from kalibre.core.errors import ApiError, KalibreError
+from kalibre.core.errors import ApiError, BarError, KalibreError
 
 if TYPE_CHECKING:
     from kalibre.api.live import Picture
@@ -128,26 +128,35 @@ def _series(service: Service, posted: Posted) -> Bars:
         raise ApiError(f"timeframe {posted.timeframe!r} was posted, models here read {timeframe!r} bars", status=422)
     if not rows or len(rows) > MAX_BARS:
         raise ApiError(f"{len(rows)} bars posted: send between 1 and {MAX_BARS}", status=422)
-    latest = service.clock.now_ms() + service.step_ms
-    for index, row in enumerate(rows):
-        if not 0 <= row.open_time <= latest:
-            raise ApiError(
-                f"bars[{index}].open_time = {row.open_time} is not between 1970 and now: send UTC milliseconds",
-                status=422,
-            )
     try:
         bars = Bars.from_rows(posted.symbol, timeframe, rows)
         bars.check()
+        _check(service, posted.symbol, rows)
     except (KalibreError, OverflowError) as error:
         raise ApiError(f"the bars cannot be used: {error}", status=422) from error
-    if (
-        bars.close_time[-1] > service.clock.now_ms() + service.live.picture.market_lead_ms
-        and bars.close_time[-1] > latest
-    ):
-        raise ApiError(
-            f"the last bar closes at {bars.close_time[-1]}, which is in the future: send closed bars only", status=422
-        )
     return bars
+
+
+def _check(service: Service, symbol: str, rows: list[Bar]) -> None:
+    """Hold posted bars to the checks that ingested ones pass: what would be quarantined is not forecast on."""
+    from kalibre.bars.calendars import get_calendar
+    from kalibre.bars.checks import BarChecker
+
+    market = service.settings.market
+    checker = BarChecker(symbol, market.timeframe, get_calendar(market.calendar))
+    now_ms = service.clock.now_ms() + max(0, service.live.picture.market_lead_ms)
+    for index, row in enumerate(rows):
+        for verdict in checker.judge(row, now_ms=now_ms):
+            if verdict.action in ("quarantine", "verify"):
+                raise BarError(
+                    f"bars[{index}]: {verdict.detail or ', '.join(verdict.reasons)}; leave it out or mend it"
+                )
+    checker.finish()
+    if checker.held:
+        raise BarError(
+            f"{checker.held[0]} is far from the bars before it and no later bar confirms it: mend it, or wait for "
+            "the next bars"
+        )
 
 
 def _ask(model: ServedModel, bars: Bars) -> float:

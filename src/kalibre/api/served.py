@@ -81,7 +81,7 @@ def single_score(calibrator: Calibrator) -> Callable[[float], float]:
     Examples
     --------
     >>> from kalibre.models.calibrator import Calibrator
-    >>> single_score(Calibrator("isotonic", scores=(0.4, 0.6), probabilities=(0.45, 0.55)))(0.45)
+    >>> round(single_score(Calibrator("isotonic", scores=(0.4, 0.6), probabilities=(0.45, 0.55)))(0.45), 6)
     0.475
     """
     if calibrator.kind != "isotonic":
