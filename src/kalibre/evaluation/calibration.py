@@ -327,19 +327,22 @@ def debiased_error(gap: FloatArray, noise: FloatArray, share: FloatArray) -> Flo
     Shape (n_sets,), at least 0.
     """
     size = np.maximum((share * (gap**2 - noise**2)).sum(axis=1, keepdims=True), 0.0)
-    kept = size / (size + noise**2)
+    whole = size + noise**2
+    # Certain forecasts that came true have neither distance nor noise.
+    kept = np.divide(size, whole, where=whole > 0, out=np.zeros_like(whole))
     spread = np.sqrt(kept) * noise
     distance = _folded_mean(kept * gap, spread)
     repeated = _folded_mean(kept * gap, np.sqrt(spread**2 + noise**2))
-    error: FloatArray = (share * (np.abs(gap) - (repeated - distance))).sum(axis=1)
-    return np.maximum(error, 0.0)
+    plain = (share * np.abs(gap)).sum(axis=1)
+    error: FloatArray = np.clip(plain - (share * (repeated - distance)).sum(axis=1), 0.0, plain)
+    return error
 
 
 def _folded_mean(mean: FloatArray, deviation: FloatArray) -> FloatArray:
     """Return the mean of |N(mean, deviation^2)|."""
     from scipy.special import ndtr
 
-    safe = np.maximum(deviation, 1e-300)
+    safe = np.maximum(deviation, 1e-120)
     ratio = mean / safe
     folded: FloatArray = safe * math.sqrt(2.0 / math.pi) * np.exp(-0.5 * ratio**2) + mean * (1.0 - 2.0 * ndtr(-ratio))
     return folded

@@ -106,6 +106,13 @@ def test_a_constant_forecast_is_one_bin():
     assert wrong.above_band
 
 
+def test_certain_forecasts_that_came_true_have_no_error():
+    y = (np.arange(2_000) % 2).astype(float)
+    result = calibration_error(y, y, horizon_bars=1, seed=1)
+    assert (result.ece, result.band) == (0.0, (0.0, 0.0))
+    assert calibration_error(1.0 - y, y, horizon_bars=1, seed=1).ece == 1.0
+
+
 def test_the_same_seed_gives_the_same_band():
     p, y = perfect_forecasts(4_000, horizon_bars=4, edge=0.1, seed=1)
     first, again, other = (calibration_error(p, y, horizon_bars=4, seed=seed) for seed in (1, 1, 2))
