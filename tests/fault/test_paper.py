@@ -22,7 +22,7 @@ from kalibre.log.protocol import EventLog
 from kalibre.log.runner import Runner, refold
 from kalibre.models.bundle import load_bundle
 
-N_BARS, KILLS = 3_000, 4
+N_BARS, KILLS = 1_500, 4
 
 
 def inputs() -> list[Event]:
@@ -31,8 +31,8 @@ def inputs() -> list[Event]:
     for number, event in enumerate(bar_events(random_bars(N_BARS, seed=9))):
         now = event.event_time + 900_000
         events += [new_event("clock", now, Tick(now_ms=now)), event]
-        if number in (1_000, 1_200):
-            events.append(new_event("kill", now, Kill(engaged=number == 1_000, by="test", flatten=True)))
+        if number in (500, 600):
+            events.append(new_event("kill", now, Kill(engaged=number == 500, by="test", flatten=True)))
     return events
 
 
@@ -71,7 +71,7 @@ def test_killed_at_any_instant(tmp_path: Path) -> None:
             )
             limit = time.monotonic() + 120
             # Each kill comes after progress.
-            while log.head() < before + 400 and process.poll() is None and time.monotonic() < limit:
+            while log.head() < before + 300 and process.poll() is None and time.monotonic() < limit:
                 time.sleep(0.002)
             process.send_signal(signal.SIGKILL)
             process.communicate(timeout=60)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -241,5 +242,6 @@ class SeriesState:
             book.open_forecasts = [OpenForecast(*row) for row in json.loads(state[f"{role}.open"])]
 
 
+@cache
 def _name(spec: FeatureSpec) -> str:
     return sha256(json.dumps(spec.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
