@@ -89,7 +89,7 @@ class RiskSettings(_Section):
 
     initial_cash: float = Field(10_000.0, gt=0)
     max_exposure: float = Field(1.0, gt=0, le=1, description="largest share of equity in one position")
-    risk_per_trade: float = Field(0.02, gt=0, le=1, description="equity lost if price moves one expected horizon move")
+    risk_per_trade: float = Field(0.003, gt=0, le=1, description="equity at stake in one expected horizon move")
     daily_loss: float = Field(
         0.05, gt=0, le=1, description="loss within a UTC day that closes the position until the next"
     )
