@@ -25,6 +25,7 @@ from kalibre.core.clock import SystemClock
 from kalibre.core.errors import EvaluationError
 from kalibre.core.protocols import FloatArray, Label
 from kalibre.core.settings import Settings
+from kalibre.core.timeframe import timeframe_ms
 from kalibre.dataset.join import Dataset, build_dataset
 from kalibre.dataset.splits import walk_forward
 from kalibre.evaluation.calibration import calibration_error
@@ -364,17 +365,22 @@ class _Run:
 
 
 def feature_spec(bars: Bars, settings: Settings) -> FeatureSpec:
-    """Return the columns to learn from: the default ones, and those that need taker volume where the bars have it."""
+    """Return the columns to learn from: the default ones, and those that need taker volume where the bars have it.
+
+    Of the higher timeframes that the settings name, those not above the bars' own are left out: the default ones then
+    suit any bars.
+    """
+    step = timeframe_ms(bars.timeframe)
+    higher = tuple(name for name in settings.features.higher_timeframes if timeframe_ms(name) > step)
     columns = None
     if bars.taker_buy_volume is not None:
-        higher = settings.features.higher_timeframes
         columns = (
             *default_columns(optional=True),
             *(f"{name}@{at}" for at in higher for name in default_columns(higher=True, optional=True)),
         )
     return FeatureSpec(
         timeframe=bars.timeframe,
-        higher_timeframes=settings.features.higher_timeframes,
+        higher_timeframes=higher,
         scale_window=settings.features.scale_window,
         columns=columns,
     )
