@@ -40,6 +40,19 @@ class Streams:
             self.name[number] = (kind, key)
 
 
+class _Group:
+    """The events of one stream in a batch that is being stored."""
+
+    __slots__ = ("count", "known", "last_seq", "number", "times")
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+        self.number = -1
+        self.known: dict[int, list[tuple[bytes, Event]]] | None = None
+        self.count = 0
+        self.last_seq = 0
+
+
 class Session(ABC):
     """A connection in use: reading, and inside a transaction also storing. SQL is written with `?`."""
 
@@ -257,31 +270,27 @@ class Session(ABC):
             raise LogError(f"conflict {conflict!r} is unknown: choose revise or refuse")
         now = self._clock.now_ms() if recorded_at_ms is None else recorded_at_ms
         incoming = list(events)
-        contents, times = [], {}  # type: ignore[var-annotated]
+        contents, places = [], []
+        groups: dict[Name, _Group] = {}
         for event in incoming:
             if event.kind != event.payload.kind or not -_LIMIT_MS < event.event_time < _LIMIT_MS:
                 raise LogError(
                     f"{event!r} cannot be stored: kind must be {event.payload.kind!r}, event_time UTC milliseconds"
                 )
             contents.append(encode_payload(event.payload))
-            times.setdefault((event.kind, event.key), []).append(event.event_time)
-        known: dict[tuple[Name, int], list[tuple[bytes, Event]]] = {}
-        numbers = {name: self._number(name) for name in times}
-        for name, number in numbers.items():
-            rows = self.stored(number, times[name]) if number is not None else []
-            for row, event in zip(rows, self._events(rows), strict=True):
-                known.setdefault((name, event.event_time), []).append((row[-1], event))
-        self._create(numbers)
+            group = groups.get((event.kind, event.key))
+            if group is None:
+                group = groups[event.kind, event.key] = _Group()
+            group.times.append(event.event_time)
+            places.append(group)
+        self._look_up(groups)
 
         seq = self.head()
         fresh: list[Row] = []
         stored: list[Event] = []
-        touched: dict[int, tuple[int, int]] = {}
-        for event, content in zip(incoming, contents, strict=True):
-            name = (event.kind, event.key)
+        for event, content, group in zip(incoming, contents, places, strict=True):
             revision = event.revision if conflict == "refuse" else 0
-            slot = known.setdefault((name, event.event_time), [])
-            if slot:
+            if group.known is not None and (slot := group.known.get(event.event_time)):
                 same = next((old for old_content, old in slot if old_content == content), None)
                 if same is not None:
                     stored.append(same)
@@ -299,17 +308,37 @@ class Session(ABC):
                 provenance=event.provenance,
                 recorded_at=now,
             )
-            slot.append((content, kept))
             stored.append(kept)
-            number = numbers[name]
-            assert number is not None
-            fresh.append((seq, number, event.event_time, revision, now, writer, event.provenance, content))
-            touched[number] = (touched.get(number, (0, 0))[0] + 1, seq)
+            fresh.append((seq, group.number, event.event_time, revision, now, writer, event.provenance, content))
+            group.count += 1
+            group.last_seq = seq
+            if group.known is not None:
+                group.known.setdefault(event.event_time, []).append((content, kept))
         if fresh:
             self.insert(fresh)
-            for number, (count, last) in touched.items():
-                self.run("UPDATE streams SET events = events + ?, last_seq = ? WHERE id = ?", (count, last, number))
+            for group in groups.values():
+                if group.count:
+                    sql = "UPDATE streams SET events = events + ?, last_seq = ? WHERE id = ?"
+                    self.run(sql, (group.count, group.last_seq, group.number))
         return stored
+
+    def _look_up(self, groups: dict[Name, _Group]) -> None:
+        """Find what is stored at the event times of each group, and give new streams a number."""
+        missing = []
+        for name, group in groups.items():
+            number = self._number(name)
+            rows = [] if number is None else self.stored(number, group.times)
+            group.number = -1 if number is None else number
+            if number is None:
+                missing.append(name)
+            # Nothing stored and no time twice, as with most batches: then nothing has to be looked up for any event.
+            if rows or len(set(group.times)) < len(group.times):
+                group.known = {}
+            for row, event in zip(rows, self._events(rows), strict=True):
+                assert group.known is not None
+                group.known.setdefault(event.event_time, []).append((row[-1], event))
+        if missing:
+            self._create(missing, groups)
 
     def _number(self, name: Name) -> int | None:
         number = self._streams.number.get(name)
@@ -320,16 +349,13 @@ class Session(ABC):
             number = found[0][0] if found else None
         return number
 
-    def _create(self, numbers: dict[Name, int | None]) -> None:
+    def _create(self, missing: list[Name], groups: dict[Name, _Group]) -> None:
         """Give new streams a number; others learn of it when the transaction has committed."""
-        missing = [name for name, number in numbers.items() if number is None]
-        if not missing:
-            return
         last = int(self.rows("SELECT coalesce(max(id), 0) FROM streams")[0][0])
         for number, name in enumerate(missing, start=last + 1):
             sql = "INSERT INTO streams (id, kind, key, events, last_seq) VALUES (?, ?, ?, 0, 0)"
             self.run(sql, (number, *name))
-            numbers[name] = number
+            groups[name].number = number
             self.created.append((number, *name))
 
 
