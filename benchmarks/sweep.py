@@ -2,11 +2,12 @@
 
 Same scores (of a model fitted on the first half), thresholds and costs; signals of one bar fill at the next bar's open,
 everything in and everything out. Each contender is a process of its own, so that its peak memory is its own; they run
-in turns. vectorbt gets its pairs in portions, which is faster for it than all at once and spares its memory. Bars: at
-least 300 times vectorbt's pairs per second on one thread, at most 15 % of its memory, and every figure of every pair
-reconciled. Besides: how speed depends on the scores' autocorrelation and on the limits (no peer).
+in turns. vectorbt runs twice: in portions of 50 pairs, where it is fastest, and of 500, which is nearer to the one call
+it is made for (all 2,000 at once take it over 8 GB). Bars: at least 300 times the faster one's pairs per second on one
+thread, at most 15 % of the memory of portions of 500, every figure of every pair reconciled. Besides: what memory the
+sweep itself adds, and how speed depends on the scores' autocorrelation and on the limits (no peer).
 
-    python -m benchmarks.sweep [--quick] [--json] [--at-once PAIRS]
+    python -m benchmarks.sweep [--quick] [--json]
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Worker:
         )
         self._answer()
         self.seconds: list[float] = []
-        self.peak_mb = 0.0
+        self.peak_mb = self.grown_mb = 0.0
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
@@ -118,7 +119,7 @@ class Worker:
         self._process.stdin.flush()
         answer = json.loads(self._answer())
         self.seconds.append(answer["seconds"])
-        self.peak_mb = answer["peak_mb"]
+        self.peak_mb, self.grown_mb = answer["peak_mb"], answer["grown_mb"]
 
     def end(self) -> None:
         """Let it write its figures and go."""
@@ -169,7 +170,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="200 pairs, one turn; judges nothing")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--at-once", type=int, default=100, help="pairs that vectorbt gets at once")
     options = parser.parse_args()
     bars, n_pairs, turns = market(), 200 if options.quick else 2_000, 1 if options.quick else 3
     score = model_scores(bars)
@@ -181,27 +181,33 @@ def main() -> int:
         columns = {key: getattr(bars, key) for key in ("open_time", "open", "high", "low", "close", "volume")}
         np.savez(folder / "given.npz", score=score, entries=entries, exits=exits, **columns)
         workers = {
-            "vectorbt": Worker(peer_python(), "vectorbt", folder, options.at_once),
+            "vectorbt, 50 at once": Worker(peer_python(), "vectorbt", folder, 50),
+            "vectorbt, 500 at once": Worker(peer_python(), "vectorbt", folder, 500),
             "kalibre, 1 thread": Worker(Path(sys.executable), "kalibre", folder, 1),
             "kalibre, 2 threads": Worker(Path(sys.executable), "kalibre", folder, 2),
         }
         for _ in range(turns):
             for contender, worker in workers.items():
-                for _ in range(1 if contender == "vectorbt" else 7):
+                for _ in range(1 if contender.startswith("vectorbt") else 7):
                     worker.run()
         for worker in workers.values():
             worker.end()
         differences = reconcile(folder)
     rows = {
-        contender: {"pairs_per_s": len(entries) / statistics.median(worker.seconds), "peak_mb": worker.peak_mb}
+        contender: {
+            "pairs_per_s": len(entries) / statistics.median(worker.seconds),
+            "peak_mb": worker.peak_mb,
+            "grown_mb": worker.grown_mb,
+        }
         for contender, worker in workers.items()
     }
-    peer, one = rows["vectorbt"], rows["kalibre, 1 thread"]
-    faster, lighter = one["pairs_per_s"] / peer["pairs_per_s"], one["peak_mb"] / peer["peak_mb"]
+    peers, one = [rows[name] for name in rows if name.startswith("vectorbt")], rows["kalibre, 1 thread"]
+    faster = one["pairs_per_s"] / max(peer["pairs_per_s"] for peer in peers)
+    lighter = one["peak_mb"] / rows["vectorbt, 500 at once"]["peak_mb"]
     reconciled = all(differences[figure] <= TOLERANCE[figure] for figure in FIGURES)
     judged = {
-        f"at least {SPEED:.0f}x vectorbt's pairs/s: {faster:,.0f}x": faster >= SPEED,
-        f"at most {MEMORY:.0%} of its memory: {lighter:.1%}": lighter <= MEMORY,
+        f"at least {SPEED:.0f}x vectorbt's pairs/s, at its fastest: {faster:,.0f}x": faster >= SPEED,
+        f"at most {MEMORY:.0%} of its memory, 500 pairs at once: {lighter:.1%}": lighter <= MEMORY,
         f"reconciled, all {len(entries):,} pairs": reconciled,
     }
     besides = alone(bars, n_pairs)
@@ -209,11 +215,10 @@ def main() -> int:
         print(json.dumps({"rows": rows, "differences": differences, "besides": besides, "bars": judged}, indent=1))
     else:
         print(f"{platform.machine()}, Python {platform.python_version()}, {datetime.now(tz=UTC):%Y-%m-%d}")
-        print(f"{len(bars):,} bars, {len(entries):,} pairs, scores of a model, autocorrelation {memory:.2f}")
-        print(f"vectorbt takes {options.at_once} pairs at once\n")
-        print(f"{'':<20} {'pairs/s':>10} {'peak MB':>8}")
+        print(f"{len(bars):,} bars, {len(entries):,} pairs, scores of a model, autocorrelation {memory:.2f}\n")
+        print(f"{'':<22} {'pairs/s':>9} {'peak MB':>8} {'of it, by the sweep':>20}")
         for contender, row in rows.items():
-            print(f"{contender:<20} {row['pairs_per_s']:>10,.0f} {row['peak_mb']:>8,.0f}")
+            print(f"{contender:<22} {row['pairs_per_s']:>9,.0f} {row['peak_mb']:>8,.0f} {row['grown_mb']:>20,.0f}")
         print(
             "\nlargest difference of a pair: " + ", ".join(f"{key} {value:.1e}" for key, value in differences.items())
         )

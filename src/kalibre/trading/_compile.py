@@ -37,7 +37,7 @@ class _Locator(_CacheLocator):  # type: ignore[misc]
         return sources_digest()
 
     def get_disambiguator(self) -> str:
-        return sources_digest()[:12]
+        return ""  # files of older sources are overwritten, not gathered
 
     @classmethod
     def from_function(cls, function: Callable[..., Any], file: str) -> _Locator:
