@@ -31,7 +31,11 @@ class TradingFigures:
 
 @dataclass(frozen=True)
 class ForecastFigures:
-    """How good the probabilities of a window were; lower bounds are one-sided 95 %, blocks resampled."""
+    """How good the probabilities of a window were, blocks of time resampled.
+
+    `auc_low` and `auc_high` bound a two-sided 95 % interval, `log_loss_gain_low` is a one-sided 95 % bound, and
+    `ece_band` is where a perfectly calibrated forecast's error would lie (5 % to 95 %).
+    """
 
     n_samples: int
     base_rate: float

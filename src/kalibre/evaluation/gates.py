@@ -4,7 +4,8 @@ Which gate looks where. The *pooled walk-forward* is every fold's test part, whe
 thresholds came from earlier bars; it is long, so what needs statistical power is judged there. The *final window* was
 touched by nothing and is judged once, with exactly the bundle that would be promoted; it is short, so there the bundle
 must not fall short of what a model without skill would show: a Sharpe bar of 1.2 on ten weeks would refuse one good
-model in four and hardly a bad one more. Its ECE bar is the usual one or, where the window is too short to measure so
+model in four and hardly a bad one more. For the same reason its log-loss gain is refused only where it is negative
+beyond chance (upper bound, as far above the gain as the lower one is below it), and its ECE bar is the usual one or, where the window is too short to measure so
 finely, what chance alone gives a perfectly calibrated forecast (the top of the consistency band). A figure that is not
 a number passes nothing.
 """
@@ -218,9 +219,9 @@ def _final(figures: GateFigures, settings: GateSettings) -> list[GateVerdict]:
         _gate(
             "final_log_loss",
             "final",
-            "Log-loss gain over the base rate",
-            "Taban orana göre log-kayıp kazancı",
-            final.log_loss_gain,
+            "Upper bound of the log-loss gain over the base rate",
+            "Taban orana göre log-kayıp kazancının üst sınırı",
+            2.0 * final.log_loss_gain - final.log_loss_gain_low,
             ">",
             0.0,
         ),

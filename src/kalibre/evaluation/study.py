@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,19 +20,16 @@ import numpy as np
 from kalibre.bars.calendars import Calendar, get_calendar
 from kalibre.bars.gaps import count_missing, find_gaps
 from kalibre.core.bars import Bars
-from kalibre.core.catalog import part as load_part
 from kalibre.core.clock import SystemClock
 from kalibre.core.errors import EvaluationError
-from kalibre.core.protocols import FloatArray, Label
+from kalibre.core.protocols import FloatArray
 from kalibre.core.settings import Settings
-from kalibre.core.timeframe import timeframe_ms
-from kalibre.dataset.join import Dataset, build_dataset
+from kalibre.dataset.join import Dataset
 from kalibre.dataset.splits import walk_forward
-from kalibre.evaluation.calibration import calibration_error
-from kalibre.evaluation.dummies import horizon_moves, unbeaten
-from kalibre.evaluation.figures import FoldFigures, Significance, Span, StudyResult, ThresholdMap, WindowFigures, plain
+from kalibre.evaluation.dummies import unbeaten
+from kalibre.evaluation.figures import Significance, StudyResult, WindowFigures, plain
 from kalibre.evaluation.gates import GateFigures, GateVerdict, judge
-from kalibre.evaluation.metrics import auc, log_loss
+from kalibre.evaluation.materials import configuration, feature_spec, pipeline, prepare
 from kalibre.evaluation.significance import (
     deflated_sharpe_ratio,
     probability_of_backtest_overfitting,
@@ -50,19 +47,19 @@ from kalibre.evaluation.walk_forward import (
     assess_recipe,
     fit_recipe,
     pooled_returns,
-    pooled_trading,
 )
-from kalibre.evaluation.windows import Parts, gate_window, window_figures
-from kalibre.features.engine import FeatureEngine, FeatureSpec, default_columns
+from kalibre.evaluation.windows import Parts, fold_figures, gate_window, threshold_map, window_figures
+from kalibre.features.engine import FeatureEngine
 from kalibre.models.bundle import ModelBundle
+from kalibre.trading.engine import funding_column
 
 if TYPE_CHECKING:
     from kalibre.log.protocol import EventLog
 
+__all__ = ["Progress", "feature_spec", "run_study"]
+
 FINAL_SHARE = 0.2
 """Share of the samples that the final window takes."""
-VOLATILITY = "realised_volatility_20"
-"""The column that positions are sized by."""
 PBO_BLOCKS = 16
 """Blocks of each test part whose returns the PBO compares; `CSCV_BLOCKS` of them all are chosen on and judged on."""
 CSCV_BLOCKS = 10
@@ -81,6 +78,7 @@ def run_study(
     progress: Progress | None = None,
     final: bool = True,
     created_at_ms: int | None = None,
+    funding: FloatArray | None = None,
 ) -> StudyResult:
     """Train, calibrate and judge one configuration on one history.
 
@@ -103,6 +101,8 @@ def run_study(
         Whether to look at the final window. Without it nothing can qualify.
     created_at_ms
         Wall time that the bundle carries; None takes the clock's.
+    funding
+        Shape (n_bars,), rate that a long pays on its value at each close, 0 where none is due; None without.
 
     Raises
     ------
@@ -111,14 +111,17 @@ def run_study(
     BarError
         If the bars are none.
     """
-    run = _Run(bars, settings, log=log, calendar=calendar, seed=seed, progress=progress, created_at_ms=created_at_ms)
+    run = _Run(
+        bars,
+        settings,
+        log=log,
+        calendar=calendar,
+        seed=seed,
+        progress=progress,
+        created_at_ms=created_at_ms,
+        funding=funding,
+    )
     return run.study(look=final)
-
-
-def configuration(settings: Settings, engine: FeatureEngine, seed: int) -> dict[str, Any]:
-    """Return everything that shapes a trial's out-of-sample result on a given history."""
-    chosen = settings.model_dump(mode="json", include={"features", "model", "costs", "risk"})
-    return {**chosen, "seed": seed, "columns": list(engine.columns), "feature_fingerprint": engine.fingerprint}
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ class _Run:
         seed: int | None,
         progress: Progress | None,
         created_at_ms: int | None,
+        funding: FloatArray | None,
     ) -> None:
         if not len(bars):
             raise EvaluationError(f"there are 0 bars of {bars.symbol} {bars.timeframe} to study: ingest some first")
@@ -153,6 +157,7 @@ class _Run:
         self.bars = bars
         self.settings = settings
         self.seed = settings.model.seed
+        self.funding = None if funding is None else funding_column(funding, len(bars))
         self.calendar = calendar or get_calendar(settings.market.calendar)
         self.book = TrialBook(bars, log)
         self.report = progress or (lambda stage, done, total: None)
@@ -170,9 +175,11 @@ class _Run:
 
     def study(self, *, look: bool) -> StudyResult:
         """Carry the study out, stage by stage."""
-        config = config_digest(configuration(self.settings, self.engine, self.seed))
+        config = config_digest(
+            {**configuration(self.settings, self.engine, self.seed), "funding": self.funding is not None}
+        )
         with self._stage("features"):
-            material, dataset = self._prepare()
+            material, dataset = prepare(self.bars, self.engine, self.settings, self.calendar, funding=self.funding)
         folds, last = walk_forward(dataset, self.settings.model.folds, self._final_share(dataset))
         with self._stage("folds"):
             judged = [self._judge(material, parts, number, len(folds)) for number, parts in enumerate(folds)]
@@ -215,12 +222,15 @@ class _Run:
             columns=material.columns,
             horizon_bars=material.horizon_bars,
             label=self.settings.model.label,
-            folds=tuple(_fold_figures(k, folds[k], judged[k], material) for k in range(len(folds))),
+            folds=tuple(
+                fold_figures(k, parts, fold.recipe, fold.model, horizon_bars=material.horizon_bars)
+                for k, (parts, fold) in enumerate(zip(folds, judged, strict=True))
+            ),
             walk_forward=pooled,
             final=final,
             final_seen_before=seen,
             significance=significance,
-            thresholds=_threshold_map(recipe),
+            thresholds=threshold_map(recipe),
             importance=recipe.classifier.importance(),
             verification=verification,
             gates=gates,
@@ -228,22 +238,6 @@ class _Run:
             seconds=dict(self.seconds),
             bundle=bundle,
         )
-
-    def _prepare(self) -> tuple[Material, Dataset]:
-        values = self.engine.batch(self.bars)
-        columns = tuple(self.engine.columns)
-        label = make_label(self.settings, self.calendar)
-        dataset = build_dataset(self.bars, values, columns, label, warmup=self.engine.warmup_bars)
-        material = Material(
-            bars=self.bars,
-            values=values,
-            columns=columns,
-            volatility=values[:, columns.index(VOLATILITY)],
-            moves=horizon_moves(self.bars, self.settings.model.horizon_bars),
-            settings=self.settings,
-            bars_per_year=self.calendar.bars_per_year(self.bars.timeframe),
-        )
-        return material, dataset
 
     def _final_share(self, dataset: Dataset) -> float:
         """Take the usual share, or all that came after the last look if that is at least half as much."""
@@ -364,50 +358,6 @@ class _Run:
         )
 
 
-def feature_spec(bars: Bars, settings: Settings) -> FeatureSpec:
-    """Return the columns to learn from: the default ones, and those that need taker volume where the bars have it.
-
-    Of the higher timeframes that the settings name, those not above the bars' own are left out: the default ones then
-    suit any bars.
-    """
-    step = timeframe_ms(bars.timeframe)
-    higher = tuple(name for name in settings.features.higher_timeframes if timeframe_ms(name) > step)
-    columns = None
-    if bars.taker_buy_volume is not None:
-        columns = (
-            *default_columns(optional=True),
-            *(f"{name}@{at}" for at in higher for name in default_columns(higher=True, optional=True)),
-        )
-    return FeatureSpec(
-        timeframe=bars.timeframe,
-        higher_timeframes=higher,
-        scale_window=settings.features.scale_window,
-        columns=columns,
-    )
-
-
-def make_label(settings: Settings, calendar: Calendar) -> Label:
-    """Make the label that the settings name; one that can tell holes from nights is given the calendar."""
-    label: Label = load_part("kalibre.labels", settings.model.label).LABEL(horizon_bars=settings.model.horizon_bars)
-    if is_dataclass(label) and any(f.name == "calendar" for f in fields(label)):
-        return replace(label, calendar=calendar)
-    return label
-
-
-def pipeline(engine: FeatureEngine, recipe: Recipe, bars: Bars) -> dict[str, FloatArray]:
-    """Return everything from columns to signals that bars lead to: what the verification looks at.
-
-    `signal` is 1 where the policy would enter if flat, -1 where it would leave if long, else 0.
-    """
-    values = engine.batch(bars)
-    score = recipe.classifier.predict_proba(values)
-    p_up = recipe.calibrator.apply(score)
-    signal = (p_up >= recipe.policy.entry_threshold).astype(float) - (p_up <= recipe.policy.exit_threshold)
-    signal[np.isnan(p_up)] = np.nan
-    columns = {name: values[:, i] for i, name in enumerate(engine.columns)}
-    return {**columns, "score": score, "p_up": p_up, "signal": signal}
-
-
 def _parts(judged: Sequence[_Judged]) -> Parts:
     return Parts(
         model=[fold.model for fold in judged],
@@ -428,36 +378,3 @@ def _headline(window: WindowFigures) -> dict[str, float | int]:
         "n_trades": window.trading.n_trades,
         "total_return": window.trading.total_return,
     }
-
-
-def _fold_figures(number: int, parts: Mapping[str, Dataset], judged: _Judged, material: Material) -> FoldFigures:
-    recipe, outcome = judged.recipe, judged.model
-    error = calibration_error(outcome.p_up, outcome.y, horizon_bars=material.horizon_bars, seed=number)
-    return FoldFigures(
-        index=number,
-        parts={
-            name: Span(int(part.close_time[0]), int(part.close_time[-1]), len(part)) for name, part in parts.items()
-        },
-        best_round=recipe.classifier.best_round,
-        calibrator=recipe.calibrator.kind,
-        class_weights=dict(recipe.classifier.class_weights),
-        entry_threshold=recipe.policy.entry_threshold,
-        exit_threshold=recipe.policy.exit_threshold,
-        auc=auc(outcome.p_up, outcome.y),
-        log_loss=log_loss(outcome.p_up, outcome.y),
-        ece=error.ece,
-        trading=pooled_trading([outcome.result]),
-    )
-
-
-def _threshold_map(recipe: Recipe) -> ThresholdMap:
-    surface = recipe.surface
-    return ThresholdMap(
-        entry_quantiles=surface.grid.entries,
-        exit_quantiles=surface.grid.exits,
-        entries=recipe.calibrator.apply(surface.entries),
-        exits=recipe.calibrator.apply(surface.exits),
-        sharpe=surface.sharpe,
-        n_trades=surface.n_trades,
-        chosen=recipe.chosen,
-    )

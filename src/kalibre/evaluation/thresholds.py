@@ -68,6 +68,7 @@ def sweep_surface(
     *,
     bars_per_year: float,
     horizon_bars: int,
+    funding: FloatArray | None = None,
 ) -> Surface:
     """Backtest every pair of a grid over some bars, thresholds at quantiles of the score on those bars.
 
@@ -99,6 +100,7 @@ def sweep_surface(
         risk,
         bars_per_year=bars_per_year,
         horizon_bars=horizon_bars,
+        funding=funding,
     )
     sharpe.flat[valid] = swept.sharpe
     n_trades.flat[valid] = swept.n_trades
@@ -165,6 +167,7 @@ def pair_returns(
     blocks: int,
     bars_per_year: float,
     horizon_bars: int,
+    funding: FloatArray | None = None,
 ) -> FloatArray:
     """Return what every pair of a surface earned on each of some consecutive blocks of later bars.
 
@@ -188,5 +191,6 @@ def pair_returns(
                 risk,
                 bars_per_year=bars_per_year,
                 horizon_bars=horizon_bars,
+                funding=None if funding is None else funding[cut],
             ).total_return
     return earned

@@ -42,6 +42,12 @@ class Material:
     """Log return over the horizon that ends at each close: what persistence goes by."""
     settings: Settings
     bars_per_year: float
+    funding: FloatArray | None = None
+    """Rate that a long pays at each close, 0 where none is due; None where the market has none."""
+
+    def funded(self, rows: slice) -> FloatArray | None:
+        """Return the funding rates of a range of bars."""
+        return None if self.funding is None else self.funding[rows]
 
     @property
     def horizon_bars(self) -> int:
@@ -123,6 +129,7 @@ def fit_recipe(material: Material, parts: Mapping[str, Dataset], *, shuffle_seed
         settings.risk,
         bars_per_year=material.bars_per_year,
         horizon_bars=material.horizon_bars,
+        funding=material.funded(rows),
     )
     chosen = choose(surface)
     return Recipe(
@@ -163,6 +170,7 @@ def trade(material: Material, part: Dataset, p_up: FloatArray, policy: Policy) -
         settings.risk,
         bars_per_year=material.bars_per_year,
         horizon_bars=material.horizon_bars,
+        funding=material.funded(rows),
     )
     return Outcome(p_up=p_up[part.row - part.row[0]], y=part.y, result=result, time_ms=material.bars.close_time[rows])
 
@@ -192,6 +200,7 @@ def assess_pairs(material: Material, recipe: Recipe, part: Dataset, *, blocks: i
         blocks=blocks,
         bars_per_year=material.bars_per_year,
         horizon_bars=material.horizon_bars,
+        funding=material.funded(rows),
     )
 
 

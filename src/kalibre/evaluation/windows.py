@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kalibre.core.protocols import FloatArray
+from kalibre.dataset.join import Dataset
 from kalibre.evaluation.calibration import calibration_error
-from kalibre.evaluation.figures import DummyFigures, ForecastFigures, WindowFigures
+from kalibre.evaluation.figures import DummyFigures, FoldFigures, ForecastFigures, Span, ThresholdMap, WindowFigures
 from kalibre.evaluation.gates import GateWindow
 from kalibre.evaluation.metrics import auc, auc_interval, brier, log_loss, log_loss_gain
-from kalibre.evaluation.walk_forward import Material, Outcome, pooled_curve, pooled_trading
+from kalibre.evaluation.walk_forward import Material, Outcome, Recipe, pooled_curve, pooled_trading
 
 
 @dataclass(frozen=True)
@@ -107,4 +108,40 @@ def _dummy(name: str, parts: Sequence[Outcome]) -> DummyFigures:
         log_loss=log_loss(p_up[known], y[known]),
         brier=brier(p_up[known], y[known]),
         trading=pooled_trading([part.result for part in parts]),
+    )
+
+
+def fold_figures(
+    number: int, parts: Mapping[str, Dataset], recipe: Recipe, outcome: Outcome, *, horizon_bars: int
+) -> FoldFigures:
+    """Say how one fold did on its own test part."""
+    error = calibration_error(outcome.p_up, outcome.y, horizon_bars=horizon_bars, seed=number)
+    return FoldFigures(
+        index=number,
+        parts={
+            name: Span(int(part.close_time[0]), int(part.close_time[-1]), len(part)) for name, part in parts.items()
+        },
+        best_round=recipe.classifier.best_round,
+        calibrator=recipe.calibrator.kind,
+        class_weights=dict(recipe.classifier.class_weights),
+        entry_threshold=recipe.policy.entry_threshold,
+        exit_threshold=recipe.policy.exit_threshold,
+        auc=auc(outcome.p_up, outcome.y),
+        log_loss=log_loss(outcome.p_up, outcome.y),
+        ece=error.ece,
+        trading=pooled_trading([outcome.result]),
+    )
+
+
+def threshold_map(recipe: Recipe) -> ThresholdMap:
+    """Return the sweep that a recipe chose its thresholds from."""
+    surface = recipe.surface
+    return ThresholdMap(
+        entry_quantiles=surface.grid.entries,
+        exit_quantiles=surface.grid.exits,
+        entries=recipe.calibrator.apply(surface.entries),
+        exits=recipe.calibrator.apply(surface.exits),
+        sharpe=surface.sharpe,
+        n_trades=surface.n_trades,
+        chosen=recipe.chosen,
     )

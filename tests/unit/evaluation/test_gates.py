@@ -27,7 +27,7 @@ SHORTFALLS = {
     "final_unseen": replace(GOOD, final_seen=True),
     "final_ece": replace(GOOD, final=replace(SOUND, ece=0.2)),
     "final_auc": replace(GOOD, final=replace(SOUND, auc=0.5)),
-    "final_log_loss": replace(GOOD, final=replace(SOUND, log_loss_gain=-0.001)),
+    "final_log_loss": replace(GOOD, final=replace(SOUND, log_loss_gain=-0.002, log_loss_gain_low=-0.004)),
     "final_sharpe": replace(GOOD, final=replace(SOUND, sharpe=-0.1)),
     "final_drawdown": replace(GOOD, final=replace(SOUND, max_drawdown=0.3)),
 }
@@ -86,3 +86,9 @@ def test_a_short_final_window_is_not_held_to_what_it_cannot_measure():
     assert _failed(replace(GOOD, final=replace(short, ece=0.09))) == ["final_ece"]
     assert _failed(replace(GOOD, final=replace(short, ece_chance=float("nan")))) == ["final_ece"]
     assert _failed(replace(GOOD, walk_forward=short)) == ["ece"]
+
+
+def test_a_final_log_loss_that_chance_explains_is_let_through():
+    unlucky = replace(SOUND, log_loss_gain=-0.001, log_loss_gain_low=-0.003)
+    assert _failed(replace(GOOD, final=unlucky)) == []
+    assert _failed(replace(GOOD, walk_forward=unlucky)) == ["log_loss"]

@@ -236,6 +236,18 @@ def test_a_column_that_sees_the_future_is_refused_by_the_verification_gate(bars,
     assert leaky.columns[0] in dirty
 
 
+def test_funding_is_paid_by_whoever_holds(result, bars):
+    due = np.where((bars.open_time % (8 * 3_600_000)) == 0, 0.002, 0.0)
+    paid = run_study(bars, SETTINGS, final=False, funding=due)
+    assert paid.walk_forward.trading.total_return < result.walk_forward.trading.total_return
+    hold, free = (
+        next(dummy.trading for dummy in window.dummies if dummy.name == "buy_and_hold")
+        for window in (paid.walk_forward, result.walk_forward)
+    )
+    assert hold.total_return < free.total_return
+    assert paid.config_digest != result.config_digest
+
+
 @pytest.mark.parametrize(
     ("n_bars", "error", "quoted"),
     [(0, EvaluationError, "0 bars"), (500, DatasetError, "500"), (1100, DatasetError, "enough")],

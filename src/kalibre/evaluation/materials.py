@@ -1,0 +1,98 @@
+"""Materials: what a study works on, from bars and settings to columns, samples and the terms of trade."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from kalibre.bars.calendars import Calendar
+from kalibre.core.bars import Bars
+from kalibre.core.catalog import part as load_part
+from kalibre.core.protocols import FloatArray, Label
+from kalibre.core.settings import Settings
+from kalibre.core.timeframe import timeframe_ms
+from kalibre.dataset.join import Dataset, build_dataset
+from kalibre.evaluation.dummies import horizon_moves
+from kalibre.evaluation.walk_forward import Material, Recipe
+from kalibre.features.engine import FeatureEngine, FeatureSpec, default_columns
+
+VOLATILITY = "realised_volatility_20"
+"""The column that positions are sized by."""
+
+
+def prepare(
+    bars: Bars, engine: FeatureEngine, settings: Settings, calendar: Calendar, *, funding: FloatArray | None = None
+) -> tuple[Material, Dataset]:
+    """Compute the columns of a history and join them with its labels.
+
+    Raises
+    ------
+    DatasetError
+        If there are too few bars for the warm-up, or one class only.
+    """
+    values = engine.batch(bars)
+    columns = tuple(engine.columns)
+    dataset = build_dataset(bars, values, columns, make_label(settings, calendar), warmup=engine.warmup_bars)
+    material = Material(
+        bars=bars,
+        values=values,
+        columns=columns,
+        volatility=values[:, columns.index(VOLATILITY)],
+        moves=horizon_moves(bars, settings.model.horizon_bars),
+        settings=settings,
+        bars_per_year=calendar.bars_per_year(bars.timeframe),
+        funding=funding,
+    )
+    return material, dataset
+
+
+def configuration(settings: Settings, engine: FeatureEngine, seed: int) -> dict[str, Any]:
+    """Return everything that shapes a trial's out-of-sample result on a given history."""
+    chosen = settings.model_dump(mode="json", include={"features", "model", "costs", "risk"})
+    return {**chosen, "seed": seed, "columns": list(engine.columns), "feature_fingerprint": engine.fingerprint}
+
+
+def feature_spec(bars: Bars, settings: Settings) -> FeatureSpec:
+    """Return the columns to learn from: the default ones, and those that need taker volume where the bars have it.
+
+    Of the higher timeframes that the settings name, those not above the bars' own are left out: the default ones then
+    suit any bars.
+    """
+    step = timeframe_ms(bars.timeframe)
+    higher = tuple(name for name in settings.features.higher_timeframes if timeframe_ms(name) > step)
+    columns = None
+    if bars.taker_buy_volume is not None:
+        columns = (
+            *default_columns(optional=True),
+            *(f"{name}@{at}" for at in higher for name in default_columns(higher=True, optional=True)),
+        )
+    return FeatureSpec(
+        timeframe=bars.timeframe,
+        higher_timeframes=higher,
+        scale_window=settings.features.scale_window,
+        columns=columns,
+    )
+
+
+def make_label(settings: Settings, calendar: Calendar) -> Label:
+    """Make the label that the settings name; one that can tell holes from nights is given the calendar."""
+    label: Label = load_part("kalibre.labels", settings.model.label).LABEL(horizon_bars=settings.model.horizon_bars)
+    if is_dataclass(label) and any(f.name == "calendar" for f in fields(label)):
+        return replace(label, calendar=calendar)
+    return label
+
+
+def pipeline(engine: FeatureEngine, recipe: Recipe, bars: Bars) -> dict[str, FloatArray]:
+    """Return everything from columns to signals that bars lead to: what the verification looks at.
+
+    `signal` is 1 where the policy would enter if flat, -1 where it would leave if long, else 0.
+    """
+    values = engine.batch(bars)
+    score = recipe.classifier.predict_proba(values)
+    p_up = recipe.calibrator.apply(score)
+    signal = (p_up >= recipe.policy.entry_threshold).astype(float) - (p_up <= recipe.policy.exit_threshold)
+    signal[np.isnan(p_up)] = np.nan
+    columns = {name: values[:, i] for i, name in enumerate(engine.columns)}
+    return {**columns, "score": score, "p_up": p_up, "signal": signal}
