@@ -5,9 +5,9 @@ thresholds came from earlier bars; it is long, so what needs statistical power i
 touched by nothing and is judged once, with exactly the bundle that would be promoted; it is short, so there the bundle
 must not fall short of what a model without skill would show: a Sharpe bar of 1.2 on ten weeks would refuse one good
 model in four and hardly a bad one more. For the same reason its log-loss gain is refused only where it is negative
-beyond chance (upper bound, as far above the gain as the lower one is below it), and its ECE bar is the usual one or, where the window is too short to measure so
-finely, what chance alone gives a perfectly calibrated forecast (the top of the consistency band). A figure that is not
-a number passes nothing.
+beyond chance (an upper bound as far above the gain as the lower one is below it), and its ECE bar is the usual one or,
+where the window is too short to measure so finely, what chance alone gives a perfectly calibrated forecast (the top of
+the consistency band). A figure that is not a number passes nothing.
 """
 
 from __future__ import annotations
