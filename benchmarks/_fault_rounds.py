@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,20 @@ def note_synced(log: EventLog, board: Board) -> None:
     board["synced"] = wal.stat().st_size if wal.exists() else 0
 
 
+def checkpointed(wal: Path) -> int:
+    """Return how much of a write-ahead log SQLite has begun to copy into the database.
+
+    It syncs that much of the log first. To cut it off nevertheless would leave old pages beside new ones, which no
+    write-ahead log survives; what is simulated is a tail that was lost, not pages that were exchanged.
+    """
+    shared = wal.with_name(wal.name.removesuffix("-wal") + "-shm")
+    if not shared.exists():
+        return 0
+    index, page_size = shared.read_bytes()[:136], int.from_bytes(wal.read_bytes()[8:12], "big")
+    frames = int.from_bytes(index[128:132], sys.byteorder)  # nBackfillAttempted of the wal-index
+    return 32 + frames * (24 + page_size) if frames else 0
+
+
 def lose_tail(dice: random.Random, tally: Tally, *, lying: bool) -> Callable[[Torture], None]:
     """Cut the write-ahead log back to somewhere behind the last sync, or anywhere if the disk lied; tear the end."""
 
@@ -100,7 +115,7 @@ def lose_tail(dice: random.Random, tally: Tally, *, lying: bool) -> Callable[[To
         if not wal.exists() or not wal.stat().st_size:
             return
         size = wal.stat().st_size
-        floor = 0 if lying else min(torture.board["synced"], size)
+        floor = min(size, max(checkpointed(wal), 0 if lying else torture.board["synced"]))
         kept = dice.randrange(floor, size + 1)
         with wal.open("r+b") as stream:
             stream.truncate(kept)
@@ -108,7 +123,7 @@ def lose_tail(dice: random.Random, tally: Tally, *, lying: bool) -> Callable[[To
             if torn > 0:  # the last block was half written
                 stream.seek(kept - torn)
                 stream.write(dice.randbytes(torn))
-        Path(f"{wal}"[: -len("-wal")] + "-shm").unlink(missing_ok=True)
+        wal.with_name(wal.name.removesuffix("-wal") + "-shm").unlink(missing_ok=True)
         torture.board["delivered"] = 0  # the source does not know what the log lost: it delivers all again
         tally.tails_lost += 1
         if dice.random() < 0.5:
