@@ -65,11 +65,6 @@ def horizon_moves(bars: Bars, horizon_bars: int) -> FloatArray:
     return moves
 
 
-def shuffle_labels(y: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Return the labels in random order."""
-    return rng.permutation(y)
-
-
 def unbeaten(forecast: ForecastFigures, trading: TradingFigures, dummies: Sequence[DummyFigures]) -> tuple[str, ...]:
     """Name the dummies that are as good as the model in any figure that both have.
 
