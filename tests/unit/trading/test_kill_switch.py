@@ -43,7 +43,7 @@ def test_file_alone_engages_and_must_go_first(log: EventLog, tmp_path: Path) -> 
     file.touch()
     state = switch.state()
     assert (state.engaged, state.by, state.file_present) == (True, "kill file", True)
-    with pytest.raises(KillSwitchEngagedError, match="KILL.*remove it"):
+    with pytest.raises(KillSwitchEngagedError, match=r"KILL.*remove it"):
         switch.release("ali")
     switch.engage("ali")
     assert file.exists(), "a file that somebody else made is not ours to take away"
@@ -71,7 +71,7 @@ class Broken:
 def test_a_dead_log_leaves_the_file(tmp_path: Path) -> None:
     file = tmp_path / "home" / "KILL"
     switch = KillSwitch(Broken(), file, ManualClock(5))  # type: ignore[arg-type]
-    with pytest.raises(LogError, match="stopped by the file.*KILL"):
+    with pytest.raises(LogError, match=r"stopped by the file.*KILL"):
         switch.engage("ali", "do not flatten", flatten=False)
     assert file.read_text() == "stop\n"
     assert switch.state().engaged
