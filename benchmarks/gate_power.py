@@ -14,7 +14,7 @@ from kalibre.sources.simulated import Simulated
 
 YEAR_BARS = 35_040
 STRONG = 0.65
-LADDER = {1: (0.56, 0.57, 0.58, 0.60), 2: (0.55, 0.56, 0.57), 4: (0.54, 0.55, 0.56)}
+LADDER = {1: (0.56, 0.57, 0.58, 0.60), 2: (0.55, 0.56, 0.57, 0.58), 4: (0.55, 0.56, 0.57)}
 """Oracle AUCs by years of history: around where each length's power goes from poor to good."""
 POWER = 0.9
 
