@@ -56,8 +56,8 @@ def demo(
         from rich.table import Table
 
         table = Table("", *(outcome["title"] for outcome in outcomes), box=None, padding=(0, 3, 0, 0))
-        for name in summary[0]:
-            table.add_row(name, *(str(row[name]) for row in summary))
+        for name in dict.fromkeys(name for row in summary for name in row):
+            table.add_row(name, *(row.get(name, "none") for row in summary))
         console.print()
         console.print(table)
         console.print(f"\nreport  {report}\ntook    {seconds:.0f} s", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 
 from kalibre.core.errors import BarError
@@ -42,3 +43,14 @@ def timeframe_ms(timeframe: str) -> int:
 def is_multiple(higher: str, base: str) -> bool:
     """Say whether bars of `higher` are made of a whole number of bars of `base`."""
     return timeframe_ms(higher) % timeframe_ms(base) == 0
+
+
+def timeframes_above(base: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the timeframes that are longer than `base`, so that one default list suits bars of any timeframe.
+
+    Examples
+    --------
+    >>> timeframes_above("1h", ("15m", "1h", "4h"))
+    ('4h',)
+    """
+    return tuple(name for name in names if timeframe_ms(name) > timeframe_ms(base))

@@ -12,14 +12,12 @@ from kalibre.core.bars import Bars
 from kalibre.core.catalog import part as load_part
 from kalibre.core.protocols import FloatArray, Label
 from kalibre.core.settings import Settings
-from kalibre.core.timeframe import timeframe_ms
+from kalibre.core.timeframe import timeframes_above
 from kalibre.dataset.join import Dataset, build_dataset
 from kalibre.evaluation.dummies import horizon_moves
 from kalibre.evaluation.walk_forward import Material, Recipe
 from kalibre.features.engine import FeatureEngine, FeatureSpec, default_columns
-
-VOLATILITY = "realised_volatility_20"
-"""The column that positions are sized by."""
+from kalibre.trading.series import sizing_volatility
 
 
 def prepare(
@@ -39,7 +37,7 @@ def prepare(
         bars=bars,
         values=values,
         columns=columns,
-        volatility=values[:, columns.index(VOLATILITY)],
+        volatility=sizing_volatility(bars),
         moves=horizon_moves(bars, settings.model.horizon_bars),
         settings=settings,
         bars_per_year=calendar.bars_per_year(bars.timeframe),
@@ -60,8 +58,7 @@ def feature_spec(bars: Bars, settings: Settings) -> FeatureSpec:
     Of the higher timeframes that the settings name, those not above the bars' own are left out: the default ones then
     suit any bars.
     """
-    step = timeframe_ms(bars.timeframe)
-    higher = tuple(name for name in settings.features.higher_timeframes if timeframe_ms(name) > step)
+    higher = timeframes_above(bars.timeframe, settings.features.higher_timeframes)
     columns = None
     if bars.taker_buy_volume is not None:
         columns = (

@@ -145,6 +145,7 @@ def model_of(log: EventLog, settings: Settings) -> str:
 def forecasts(bundle: ModelBundle, bars: Bars) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return raw score, calibrated p_up and volatility for each bar, NaN before the warm-up; shapes (n_bars,)."""
     from kalibre.features.engine import FeatureEngine
+    from kalibre.trading.series import sizing_volatility
 
     engine = FeatureEngine(bundle.spec)
     if engine.fingerprint != bundle.feature_fingerprint:
@@ -152,9 +153,8 @@ def forecasts(bundle: ModelBundle, bars: Bars) -> tuple[FloatArray, FloatArray, 
             f"model {bundle.model_id!r} was trained on features {bundle.feature_fingerprint[:12]}, this version "
             f"computes {engine.fingerprint[:12]}: train again"
         )
-    values = engine.batch(bars)
-    score = bundle.score(values)
-    return score, bundle.calibrator.apply(score), values[:, engine.columns.index("realised_volatility_20")]
+    score = bundle.score(engine.batch(bars))
+    return score, bundle.calibrator.apply(score), sizing_volatility(bars)
 
 
 def backtest_bundle(

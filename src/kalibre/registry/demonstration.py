@@ -94,8 +94,9 @@ def demonstrate(market: Market, home: Path, *, lang: str = "en", say: Callable[[
 
     settings = settings_of(market, home, lang=lang)
     home.mkdir(parents=True, exist_ok=True)
-    source = open_source(market.source, **market.source_options)
-    bars = concat(list(source.history(market.symbol, market.timeframe)))
+    history = open_source(market.source, **market.source_options).history(market.symbol, market.timeframe)
+    bars = concat(list(history))
+    source = open_source("replay", bars={market.symbol: bars})
     live_from = int(bars.open_time[-market.live_bars])
     clock = ManualClock(int(bars.close_time[-1]))
     seconds: dict[str, float] = {}

@@ -23,6 +23,7 @@ from kalibre.core.bars import Bar
 from kalibre.core.events import Event, Payload, new_event, series_key
 from kalibre.core.protocols import State
 from kalibre.core.settings import CostSettings, RiskSettings, Settings
+from kalibre.core.timeframe import timeframes_above
 from kalibre.features.engine import FeatureSpec
 from kalibre.models.bundle import load_bundle
 from kalibre.trading.engine import (
@@ -373,7 +374,7 @@ def paper_projection(settings: Settings) -> PaperProjection:
     market = settings.market
     spec = FeatureSpec(
         timeframe=market.timeframe,
-        higher_timeframes=settings.features.higher_timeframes,
+        higher_timeframes=timeframes_above(market.timeframe, settings.features.higher_timeframes),
         scale_window=settings.features.scale_window,
     )
     return PaperProjection(

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from kalibre.core.bars import Bar
+from kalibre.core.bars import Bar, Bars
 from kalibre.core.errors import KalibreError
 from kalibre.core.protocols import FloatArray
 from kalibre.core.settings import RiskSettings
@@ -42,6 +42,15 @@ class OpenForecast(NamedTuple):
     horizon_bars: int
     due: int
     """Number of bars after which it matures, counted from the first."""
+
+
+def sizing_volatility(bars: Bars) -> FloatArray:
+    """Return the deviation of log returns per bar that positions are sized by, shape (n_bars,).
+
+    Row ``t`` is known at the close of bar ``t``. Whatever scaling a model's features have, this column has none.
+    """
+    column: FloatArray = FeatureEngine(FeatureSpec(bars.timeframe, columns=(VOLATILITY,))).batch(bars)[:, 0]
+    return column
 
 
 @dataclass
