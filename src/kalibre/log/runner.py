@@ -184,14 +184,19 @@ class Runner:
             fits = (about.version, about.libraries) == (progress.version, progress.libraries)
             if not fits or about.position > progress.seq:
                 continue
-            # A disk that lied about fsync may bring back a log without its tail, while the snapshot survived.
-            if about.anchor != anchor(self._log, about.position):
+            # A disk that lied about fsync may bring back a log without its tail, while the snapshot survived; what was
+            # emitted from the same inputs may then stand elsewhere than the snapshot says.
+            if about.anchor != self._anchors(about.position, about.emitted):
                 _logger.warning("snapshot of %s at %d is of another log: passed over", self._name, about.position)
                 continue
             self._projection.restore(state)
             return about.position, about.emitted
         self._projection.restore(copy_state(self._initial))
         return 0, progress.since
+
+    def _anchors(self, position: int, emitted: int) -> str:
+        """Digest the last event that was read and the last that was recorded."""
+        return f"{anchor(self._log, position)} {anchor(self._log, emitted)}"
 
     # --- reading on ---------------------------------------------------------------------------------------------------
 
@@ -281,13 +286,14 @@ class Runner:
         try:
             # First the log: a snapshot must not know of events that a power cut could take back.
             self._log.sync()
+            emitted = max(self._emitted, self._progress.since)
             about = About(
                 projection=self._name,
                 version=self._progress.version,
                 libraries=self._progress.libraries,
                 position=self._progress.seq,
-                anchor=anchor(self._log, self._progress.seq),
-                emitted=max(self._emitted, self._progress.since),
+                anchor=self._anchors(self._progress.seq, emitted),
+                emitted=emitted,
             )
             self._snapshots.save(self._projection.state(), about)
         except LogError as error:

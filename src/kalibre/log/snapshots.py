@@ -40,8 +40,8 @@ _logger = logging.getLogger(__name__)
 class About(msgspec.Struct, frozen=True, kw_only=True):
     """What a snapshot says of itself.
 
-    `position` is how far the projection had read, `anchor` the digest of the event there (another log, or one that lost
-    its tail, does not have it), `emitted` the position of the last event that the projection had recorded.
+    `position` is how far the projection had read, `emitted` the position of the last event that it had recorded, and
+    `anchor` digests the events at both: another log, or one that lost its tail, does not have them.
     """
 
     projection: str

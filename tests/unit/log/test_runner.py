@@ -107,6 +107,20 @@ def test_a_snapshot_of_another_log_is_passed_over(log: EventLog, tmp_path: Path)
         assert runner(other, tmp_path).recover().snapshot == 0
 
 
+def test_a_snapshot_that_survived_a_lost_tail_is_passed_over(log: EventLog, tmp_path: Path) -> None:
+    """The disk lied: the snapshot is there, what it had recorded is gone, and other events took its positions."""
+    log.append(INPUTS[:40], writer="source")
+    log.sync()
+    with open_log(f"sqlite:///{tmp_path / 'lost.sqlite'}", clock=ManualClock(5)) as lost:
+        lost.append(INPUTS[:40], writer="source")
+        first = runner(log, tmp_path, snapshot_every_events=40)
+        first.catch_up()
+        lost.append(INPUTS[40:60], writer="source")  # delivered again, further than before, while no runner ran
+        runner(lost, tmp_path / "none", snapshot_every_events=10**6).catch_up()
+        assert lost.read(upto=first.position) == log.read(upto=first.position)  # what it had read is the same
+        assert runner(lost, tmp_path).recover().snapshot == 0
+
+
 @pytest.mark.parametrize("planted", [ForgetfulModel, RandomModel])
 def test_a_projection_that_is_no_function_of_its_inputs_is_caught(
     log: EventLog, tmp_path: Path, planted: type[OnlineModel]
