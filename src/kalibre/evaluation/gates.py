@@ -284,5 +284,5 @@ def _numbers(figure: float, bar: float) -> tuple[str, str]:
         return "", f"{bar:g}"
     if figure == round(figure) and bar == round(bar):
         return f"{figure:.0f}", f"{bar:.0f}"
-    digits = next((d for d in range(3, 12) if figure == bar or f"{figure:.{d}f}" != f"{bar:.{d}f}"), 12)
+    digits = next((d for d in range(3, 12) if figure == bar or round(figure, d) != round(bar, d)), 12)
     return f"{figure:.{digits}f}", f"{bar:.{digits}g}"

@@ -92,3 +92,9 @@ def test_a_final_log_loss_that_chance_explains_is_let_through():
     unlucky = replace(SOUND, log_loss_gain=-0.001, log_loss_gain_low=-0.003)
     assert _failed(replace(GOOD, final=unlucky)) == []
     assert _failed(replace(GOOD, walk_forward=unlucky)) == ["log_loss"]
+
+
+def test_a_figure_just_below_zero_is_not_written_as_zero():
+    barely = replace(GOOD, walk_forward=replace(SOUND, log_loss_gain_low=-0.00004))
+    (verdict,) = (v for v in judge(barely, GateSettings()) if not v.passed)
+    assert "-0.00004" in verdict.explanation
