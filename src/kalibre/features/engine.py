@@ -278,7 +278,7 @@ class FeatureEngine:
         self._parameters = np.array(parameters, dtype=np.int64)
         self._table = np.array(table or [0], dtype=np.int64)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Digest of the code of every kernel and formula and of the spec: the same digest computes the same."""
         import json
