@@ -111,6 +111,7 @@ class Postgres:
     def copy_cluster(self) -> Path:
         """Copy what is on the disk, with its owner; the server must be gone."""
         copy = self.folder / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
         subprocess.run(["cp", "-a", str(self.cluster), str(copy)], check=True)
         return copy
 
