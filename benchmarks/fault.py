@@ -2,9 +2,9 @@
 
 After each round two equalities are checked. *Refold*: the log, read again, gives the same emissions and state, bit for
 bit. *Interruption*: the log holds the same events by (kind, key, event time, revision, content) as the log of a run
-that nobody disturbed. Planted bugs show that both nets catch what they are for. `--factory module:name` tortures
-another projection, `--inputs module:name` feeds it (a callable that takes a number of bars), `--entry-argv` kills
-another command.
+that nobody disturbed. Planted bugs show that both nets catch what they are for. The paper engine is tortured as well,
+forked and as `kalibre paper --follow`, with models that trade. `--factory module:name` tortures another projection,
+`--inputs module:name` feeds it (a callable that takes a number of bars), `--entry-argv` kills another command.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 from benchmarks._fault_entry import kill_entry, load_factory
 from benchmarks._fault_kills import Caught, Rig, Tally, compare, in_child, undisturbed
+from benchmarks._fault_paper import WARMUP_BARS, Models, entry_round, paper_inputs, paper_rig, train, warm
 from benchmarks._fault_planted import catch, planted
 from benchmarks._fault_postgres import rewind, server_round
 from benchmarks._fault_rounds import kill_round, lose_tail, note_synced
@@ -38,6 +39,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=2000, help="forked kills over SQLite, and as many over PostgreSQL")
     parser.add_argument("--pg-kills", type=int, default=10, help="kills of the PostgreSQL server itself")
     parser.add_argument("--entry-kills", type=int, default=50, help="kills of the entry point, a process of its own")
+    parser.add_argument("--paper-kills", type=int, default=50, help="kills of `kalibre paper --follow`")
+    parser.add_argument("--paper-forks", type=int, default=300, help="forked kills of the paper engine over SQLite")
     parser.add_argument("--flips", type=int, default=10_000, help="sampled flips in a snapshot outside its manifest")
     parser.add_argument("--bars", type=int, default=400, help="bars of each series in one round")
     parser.add_argument("--seed", type=int, default=7)
@@ -50,6 +53,7 @@ def arguments() -> argparse.Namespace:
     chosen = parser.parse_args()
     if chosen.quick:
         chosen.kills, chosen.pg_kills, chosen.entry_kills, chosen.flips = 100, 2, 3, 500
+        chosen.paper_kills, chosen.paper_forks = 3, 15
     return chosen
 
 
@@ -64,18 +68,22 @@ class Session:
         self._factory = load_factory(chosen.factory)
         self._inputs = load_factory(chosen.inputs)(chosen.bars)  # type: ignore[call-arg]
         self._rigs = 0
+        self._models: Models | None = None
         self.lines: list[dict[str, Any]] = []
 
-    def rig(self, storage: str, **more: Any) -> Rig:
-        """Return a rig over an empty log."""
+    def _place(self, storage: str, *, drop_others: bool = True) -> tuple[Path, str]:
+        """Make a folder and an empty log; return both."""
         self._rigs += 1
         folder = self._folder / f"{self._rigs}"
         folder.mkdir()
         if storage == "postgres":
             assert self._server is not None
-            url = self._server.new_database(drop_others=True)
-        else:
-            url = f"sqlite:///{folder / 'log.sqlite'}"
+            return folder, self._server.new_database(drop_others=drop_others)
+        return folder, f"sqlite:///{folder / 'log.sqlite'}"
+
+    def rig(self, storage: str, **more: Any) -> Rig:
+        """Return a rig over an empty log."""
+        folder, url = self._place(storage)
         return Rig(url=url, folder=folder, make_projection=self._factory, inputs=self._inputs, **more)
 
     def note(self, claim: str, passed: bool, words: str) -> None:
@@ -102,15 +110,17 @@ class Session:
             (tally.switched, "kill switch thrown"),
         ):
             words += f", {count} {what}" if count else ""
+        words += "".join(f"; {note}" for note in tally.notes)
         self.note(claim, True, f"{words}; {time.monotonic() - begun:.0f} s")
 
-    def kills(self, storage: str, tally: Tally) -> None:
+    def kills(self, tally: Tally, total: int, storage: str, make_rig: Callable[[], Rig] | None = None) -> None:
         """Rounds of kills, some with a power cut, some with the kill switch thrown."""
-        reference = undisturbed(self.rig(storage))
-        while tally.kills < self._chosen.kills:
+        make = make_rig or (lambda: self.rig(storage))
+        reference = undisturbed(make())
+        while tally.kills < total:
             kind = tally.rounds % 5
             more: dict[str, Any] = {}
-            rig = self.rig(storage)
+            rig = make()
             if kind in (1, 2) and storage == "sqlite":
                 rig.on_commit = note_synced
                 more["lose"] = lose_tail(self._dice, tally, lying=kind == 2)
@@ -118,7 +128,7 @@ class Session:
                 more["lose"] = rewind(self._server, self._dice, tally)
             elif kind == 3:
                 more["switch"] = True
-            kills = min(KILLS_A_ROUND, max(5, self._chosen.kills - tally.kills))
+            kills = min(KILLS_A_ROUND, max(5, total - tally.kills))
             kill_round(rig, reference, self._dice, tally, kills=kills, **more)
 
     def server_kills(self, tally: Tally) -> None:
@@ -164,6 +174,36 @@ class Session:
         compare(rig, reference)
         tally.rounds = tally.refolded = tally.compared = 1
 
+    def _trained(self) -> Models:
+        """Return the models that the paper engine trades with."""
+        self._models = self._models or train(self._folder / "paper" / "models")
+        return self._models
+
+    def paper_forks(self, tally: Tally) -> None:
+        """Rounds of kills with the paper engine as the projection; both models speak after a few bars."""
+        models = self._trained()
+        inputs = paper_inputs(models, 500, champion=models.few, challenger=models.others)
+
+        def rig() -> Rig:
+            return paper_rig(*self._place("sqlite"), models, inputs)
+
+        warm(rig())
+        self.kills(tally, self._chosen.paper_forks, "sqlite", rig)
+
+    def paper_kills(self, tally: Tally) -> None:
+        """Kill `kalibre paper --follow`, every fifth time over PostgreSQL."""
+        models = self._trained()
+        inputs = paper_inputs(models, WARMUP_BARS + 1_000, champion=models.every, challenger=models.few)
+        head = len(inputs) * WARMUP_BARS // (WARMUP_BARS + 1_000)
+        shares = {"sqlite": self._chosen.paper_kills}
+        if self._server is not None:
+            shares["postgres"] = (self._chosen.paper_kills + 4) // 5
+            shares["sqlite"] -= shares["postgres"]
+        for storage, kills in shares.items():
+            if kills > 0:
+                rig, reference = (paper_rig(*self._place(storage, drop_others=False), models, inputs) for _ in range(2))
+                entry_round(rig, reference, self._dice, tally, kills=kills, head=head)
+
     def plant(self) -> None:
         """Let the nets catch the planted bugs."""
         for name, (make_rig, word) in planted(lambda: self.rig("sqlite")).items():
@@ -188,13 +228,15 @@ def main() -> int:
             session = Session(chosen, Path(folder), server)
             session.snapshots()
             session.plant()
-            session.run("kills over SQLite", lambda tally: session.kills("sqlite", tally))
+            session.run("kills over SQLite", lambda tally: session.kills(tally, chosen.kills, "sqlite"))
             if server is not None:
-                session.run("kills over PostgreSQL", lambda tally: session.kills("postgres", tally))
+                session.run("kills over PostgreSQL", lambda tally: session.kills(tally, chosen.kills, "postgres"))
                 session.run("kills of PostgreSQL itself", session.server_kills)
             elif not chosen.skip_postgres:
                 session.note("PostgreSQL", False, "no binaries found: pip install pgserver")
+            session.run("kills of the paper engine", session.paper_forks)
             session.run("kills of the entry point", session.entry_kills)
+            session.run("kalibre paper", session.paper_kills)
         finally:
             if server is not None:
                 server.stop()
