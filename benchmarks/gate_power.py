@@ -28,9 +28,11 @@ def edge_study(auc: float, years: int, seed: int) -> dict[str, Any]:
 
 def main() -> int:
     """Run the strong edge and the ladder, print the power curve."""
-    options = arguments(__doc__ or "", seeds=20).parse_args()
+    parser = arguments(__doc__ or "", seeds=20)
+    parser.add_argument("--years", type=int, action="append", choices=LADDER, help="only this rung; may be repeated")
+    options = parser.parse_args()
     seeds = 2 if options.quick else options.seeds
-    ladder = {1: (0.55,)} if options.quick else LADDER
+    ladder = {1: (0.55,)} if options.quick else {years: LADDER[years] for years in options.years or LADDER}
     jobs = [
         (auc, years, seed) for years in sorted(ladder, reverse=True) for auc in ladder[years] for seed in range(seeds)
     ]
