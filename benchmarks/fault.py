@@ -100,7 +100,8 @@ class Session:
         except Caught as caught:
             self.note(claim, False, str(caught))
             return
-        words = f"{tally.kills} kills, {tally.inside / max(tally.kills, 1):.0%} of them inside a transaction"
+        inside = f"{tally.inside / max(tally.kills, 1):.0%} of them inside a transaction"
+        words = f"{tally.kills} kills, {inside if tally.inside >= 0 else 'inside or not is unknown'}"
         for count, what in (
             (tally.rounds, "logs"),
             (tally.refolded, "refolds equal"),
@@ -172,7 +173,7 @@ class Session:
             env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
         )
         compare(rig, reference)
-        tally.rounds = tally.refolded = tally.compared = 1
+        tally.inside, tally.rounds, tally.refolded, tally.compared = -1, 1, 1, 1
 
     def _trained(self) -> Models:
         """Return the models that the paper engine trades with."""
