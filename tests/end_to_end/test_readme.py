@@ -42,6 +42,26 @@ def test_both_languages_show_the_same_commands() -> None:
         assert (ROOT / name).exists(), f"README links to {name}, which is not there"
 
 
+def test_every_command_of_the_docs_exists() -> None:
+    lines = [line for page in ("README.md", "README.tr.md", "docs/guide.md") for line in commands(page)]
+    assert len(lines) > 20
+    helps: dict[str, str] = {}
+    for line in lines:
+        _, verb, *words = shlex.split(line)
+        if verb not in helps:
+            done = subprocess.run(
+                [sys.executable, "-m", "kalibre", verb, "--help"],
+                env={**os.environ, "COLUMNS": "200"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{line}: there is no such verb"
+            helps[verb] = done.stdout
+        for word in words:
+            assert not word.startswith("--") or word in helps[verb], f"{line}: {word} is no option of {verb}"
+
+
 def test_the_make_targets_of_readme_are_there() -> None:
     shown = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in re.findall(r"^make (\w+)$", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.M):
