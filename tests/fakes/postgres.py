@@ -61,7 +61,7 @@ class Postgres:
             nobody = pwd.getpwnam("nobody")
             os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
             self._as |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-            if not _reachable(binaries):  # for example under /root: nobody cannot look into it
+            if not _reachable(binaries):  # for example below a home folder that `nobody` cannot look into
                 self._binaries = Path(shutil.copytree(binaries.parent, self.folder / "install")) / "bin"
         self._run("initdb", "-D", str(self.cluster), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
         self.databases = 0

@@ -84,7 +84,7 @@ def health(request: Request, response: Response) -> Health:
             reasons.append(f"{symbol}: the log holds no bars; run `kalibre ingest --symbol {symbol}`")
         elif service.overdue(picture, view):
             reasons.append(
-                f"{symbol}: the newest bar closed {staleness:.0f} seconds ago; see that `kalibre ingest --live` runs"
+                f"{symbol}: the newest bar closed {staleness:.0f} seconds ago; see that `kalibre ingest --follow` runs"
             )
     if reasons:
         response.status_code = 503
