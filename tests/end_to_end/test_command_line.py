@@ -184,3 +184,30 @@ def test_help_is_light_and_lists_every_verb(tmp_path: Path) -> None:
 def test_completion_is_offered(tmp_path: Path) -> None:
     shown = run(tmp_path, "--show-completion", "bash", code=0, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert "kalibre" in shown.stdout.lower() or "_completion" in shown.stdout
+
+
+def test_kill_works_with_the_log_damaged(tmp_path: Path) -> None:
+    home = tmp_path / "kalibre_home"
+    home.mkdir()
+    (home / "log.sqlite").write_bytes(b"SQLite format 3\x00" + b"nothing of the sort" * 400)
+    done = run(tmp_path, "kill", "now", "--flatten", code=1)
+    assert "orders are stopped by the file" in done.stderr
+    assert (home / "KILL").read_text() == "flatten\n"
+
+
+def test_an_unusable_home_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run(tmp_path, "gaps", code=2, KALIBRE_HOME=str(tmp_path / "file" / "below"))
+    assert "KALIBRE_HOME" in done.stderr
+
+
+def test_the_mend_for_a_kill_file_mends(tmp_path: Path) -> None:
+    (tmp_path / "kalibre_home").mkdir()
+    run(tmp_path, "verify", "log")
+    (tmp_path / "kalibre_home" / "KILL").touch()
+    assert ask(tmp_path, "kill", "--status", code=4)["engaged"] is True
+    (mend,) = (f["mend"] for f in ask(tmp_path, "doctor", code=3)["findings"] if f["part"] == "kill file")
+    remove, release = mend.split(" && ")
+    subprocess.run(shlex.split(remove), cwd=tmp_path, check=True)
+    run(tmp_path, *shlex.split(release)[1:])
+    assert ask(tmp_path, "kill", "--status")["engaged"] is False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import logging
 import signal
 import socket
@@ -28,7 +29,7 @@ GRACE_S = 5
 """Seconds that open requests and streams get when the server is told to end."""
 
 
-def serve(settings: Settings, *, announce: Callable[[str], None] | None = None) -> None:
+def serve(settings: Settings, *, announce: Callable[[str], None] | None = None, as_json: bool = False) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Parameters
@@ -37,6 +38,8 @@ def serve(settings: Settings, *, announce: Callable[[str], None] | None = None) 
         `api.port` 0 takes a free port.
     announce
         Is told line by line where the server listens and how to call it; by default they go to stderr.
+    as_json
+        Print one JSON object of `address` and `key` (null where keys are set) on stdout as well.
 
     Raises
     ------
@@ -54,6 +57,9 @@ def serve(settings: Settings, *, announce: Callable[[str], None] | None = None) 
             "no keys are set in [api.keys]: reading needs none, what changes state takes this run's own key\n"
             f"  X-API-Key: {app.service.session_key}"
         )
+    if as_json:
+        sys.stdout.write(json.dumps({"address": address, "key": app.service.session_key}) + "\n")
+        sys.stdout.flush()
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     _run(_server(app), listener)
 

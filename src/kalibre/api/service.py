@@ -15,7 +15,7 @@ from kalibre.api.guard import Guard
 from kalibre.api.live import HEARTBEAT_LIMIT_S, LiveView, Picture, SeriesView
 from kalibre.core.clock import Clock, SystemClock
 from kalibre.core.errors import ApiError
-from kalibre.core.settings import Settings
+from kalibre.core.settings import Settings, make_home
 from kalibre.core.timeframe import timeframe_ms
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Service:
                 from kalibre.log import open_log
 
                 if not self.settings.log.url:
-                    self.settings.home.mkdir(parents=True, exist_ok=True)
+                    make_home(self.settings.home)
                 self._log = open_log(self.settings.log_url)
                 self._own_log = True
             return self._log

@@ -50,10 +50,11 @@ def settings_of(config: Path | None, *, symbols: list[str] | None = None, timefr
 @contextlib.contextmanager
 def opened_log(settings: Settings) -> Iterator[EventLog]:
     """Open the log of the settings, and close it whatever happens."""
+    from kalibre.core.settings import make_home
     from kalibre.log import open_log
 
     if not settings.log.url:
-        settings.home.mkdir(parents=True, exist_ok=True)
+        make_home(settings.home)
     log = open_log(settings.log_url)
     try:
         yield log

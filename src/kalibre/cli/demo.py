@@ -34,10 +34,13 @@ def demo(
     from multiprocessing import get_context
 
     from kalibre.evaluation.report import write_report
+    from kalibre.evaluation.report_words import WORDS
     from kalibre.registry.demonstration import MARKETS, demonstrate
 
     settings = settings_of(config)
     language = lang or settings.lang
+    if language not in WORDS:
+        raise UsageError(f"--lang {language!r} is not spoken here: choose one of {', '.join(WORDS)}")
     place = _emptied(folder or settings.home / "demo")
     began = time.monotonic()
     # A process for each market: two cores, two markets, and neither can disturb the other.
@@ -72,10 +75,12 @@ def _say(text: str) -> None:
 
 def _emptied(folder: Path) -> Path:
     """Return the folder, empty; a folder that a demo did not make is left alone."""
+    from kalibre.core.settings import make_home
+
     if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).is_file():
         raise UsageError(f"--folder {str(folder)!r} holds something that no demo made: choose an empty folder")
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    make_home(folder)
     (folder / _MARK).touch()
     return folder
 

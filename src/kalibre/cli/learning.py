@@ -47,11 +47,18 @@ def train(
     settings = settings_of(config, symbols=[symbol] if symbol else None, timeframe=timeframe)
     chosen = settings.market.symbols[0]
     from kalibre.registry.candidates import train_candidate
+    from kalibre.registry.promotion import promote
+    from kalibre.registry.store import Registry
 
     with opened_log(settings) as log, progress(as_json=as_json) as report:
         bars = stored_bars(log, settings, chosen, timerange=timerange, days=days)
         candidate = train_candidate(log, bars, settings, final=not explore, progress=report)
-    study = candidate.study
+        study = candidate.study
+        if not study["qualifies"] and not explore:
+            # What does not qualify runs in shadow, on a ledger of its own; the policy does not follow it.
+            note = "did not qualify"
+            registry = Registry(settings)
+            promote(log, registry, settings, study["model_id"], note=note, by="train", alias="challenger")
 
     def show(console: Console) -> None:
         show_verdict(console, study, lang=settings.lang)
@@ -152,7 +159,7 @@ def calibrate(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Check a model's calibration on bars later than its own, and store a recalibrated version as a challenger."""
+    """Check a model's calibration on bars later than its own, and store a recalibrated version."""
     from kalibre.models.bundle import load_bundle
     from kalibre.registry.candidates import load_study, model_of, recalibrate
 
@@ -171,7 +178,7 @@ def calibrate(
             f"on {outcome['n_samples']:,} later forecasts\n"
             f"ECE before  {before['ece']:.4f}  (band {before['band'][0]:.4f} - {before['band'][1]:.4f})\n"
             f"ECE after   {after['ece']:.4f}  (band {after['band'][0]:.4f} - {after['band'][1]:.4f})\n"
-            f"stored as   {outcome['model']}: it runs in shadow until a study has judged it",
+            f"stored as   {outcome['model']}: run it in shadow by `kalibre promote ID NOTE --challenger`",
             markup=False,
         )
 

@@ -54,6 +54,7 @@ def ingest(
     from kalibre.bars.ingest import ingest_history
     from kalibre.bars.live import ingest_live
     from kalibre.core.clock import SystemClock
+    from kalibre.core.events import Tick, new_event
     from kalibre.sources import open_source
 
     settings = settings_of(config, symbols=symbol, timeframe=timeframe)
@@ -65,6 +66,10 @@ def ingest(
     calendar = get_calendar(market.calendar)
     start_ms, end_ms = time_bounds(timerange, days, newest_ms=clock.now_ms())
     with opened_log(settings) as log:
+        if follow:
+            # What is back-filled after an outage is old news: the recorded clock says so before the first bar comes.
+            now_ms = clock.now_ms()
+            log.append([new_event("clock", now_ms, Tick(now_ms=now_ms))], writer="clock")
         with progress(as_json=as_json) as report:
             reports = [
                 ingest_history(

@@ -60,7 +60,7 @@ def paper(
         table = Table("series", "role", "model", "equity", "held", "fills", "as of", box=None, padding=(0, 2, 0, 0))
         for row in rows:
             table.add_row(*(str(row[name]) for name in ("series", "role", "model", "equity", "held", "fills", "as_of")))
-        console.print(table if rows else "nothing was traded yet: promote a model, or train one to run in shadow")
+        console.print(table if rows else "nothing was traded yet: train a model, then ingest later bars")
 
     emit({"ledgers": rows}, as_json=as_json, show=show)
 
@@ -68,6 +68,7 @@ def paper(
 @app.command()
 def serve(
     port: Annotated[int | None, typer.Option("--port", help="0 takes a free one; default: the settings'.")] = None,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Answer over HTTP: health, predictions, model status, kill switch, metrics, events."""
@@ -76,7 +77,7 @@ def serve(
     settings = settings_of(config)
     if port is not None:
         settings = settings.model_copy(update={"api": settings.api.model_copy(update={"port": port})})
-    run(settings)
+    run(settings, as_json=as_json)
 
 
 @app.command()
@@ -115,16 +116,16 @@ def kill(
 ) -> None:
     """Stop all orders at once; works with the server down. Positions are kept unless --flatten."""
     from kalibre.core.clock import SystemClock
-    from kalibre.trading.kill_switch import KillSwitch
+    from kalibre.trading.kill_switch import KillSwitch, pull
 
     settings = settings_of(config)
-    with opened_log(settings) as log:
-        switch = KillSwitch(log, settings.kill_file, SystemClock())
-        if release:
-            switch.release(by=getpass.getuser())
-        elif not status:
-            switch.engage(by=getpass.getuser(), reason=reason, flatten=flatten)
-        state = switch.state()
+    person, clock = getpass.getuser(), SystemClock()
+    if release or status:
+        with opened_log(settings) as log:
+            switch = KillSwitch(log, settings.kill_file, clock)
+            state = switch.release(by=person) if release else switch.state()
+    else:
+        state = pull(lambda: opened_log(settings), settings.kill_file, clock, by=person, reason=reason, flatten=flatten)
 
     def show(console: Console) -> None:
         console.print("engaged: nothing is ordered" if state.engaged else "released: the policy decides", markup=False)

@@ -36,7 +36,7 @@ class MarketSettings(_Section):
     )
     symbols: tuple[str, ...] = Field(("BTCUSDT",), description="symbols as the source writes them")
     timeframe: str = Field("15m", description="base timeframe: 1m, 5m, 15m, 1h, 4h, 1d")
-    calendar: str = Field("24/7", description="24/7 for crypto, XIST for Borsa Istanbul")
+    calendar: str = Field("24/7", description="24/7 for crypto, XIST for Borsa Istanbul, forex for currencies")
     source_options: dict[str, Any] = Field(
         default_factory=dict, description="passed to the source, for example {path = 'bars.csv'}"
     )
@@ -170,6 +170,22 @@ class Settings(BaseSettings):
     def snapshots_dir(self) -> Path:
         """Folder of projection snapshots."""
         return self.home / "snapshots"
+
+
+def make_home(home: Path) -> None:
+    """Make the home folder, if it is not there.
+
+    Raises
+    ------
+    SettingsError
+        If it cannot be made; the message names it.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"home {str(home)!r} cannot be made: {error}; set KALIBRE_HOME to another folder"
+        ) from error
 
 
 def load_settings(path: Path | None = None, **overrides: Any) -> Settings:

@@ -103,7 +103,7 @@ def threshold_chart(
     exits: FloatArray,
     sharpe: FloatArray,
     *,
-    chosen: tuple[int, int] | None,
+    chosen: Sequence[int] | None,
     labels: tuple[str, str, str],
 ) -> Figure:
     """Draw the Sharpe ratio over entry and exit thresholds, shape (n_entries, n_exits); `chosen` is the promoted cell.

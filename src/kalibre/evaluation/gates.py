@@ -34,10 +34,10 @@ _WHERE: Final = {
     "pipeline": ("from bars to signals", "barlardan sinyallere kadar"),
 }
 _WORDS: Final = {
-    "<=": ("at most", "en çok"),
-    "<": ("below", "şundan küçük,"),
-    ">=": ("at least", "en az"),
-    ">": ("above", "şundan büyük,"),
+    "<=": ("at most", "≤"),
+    "<": ("below", "<"),
+    ">=": ("at least", "≥"),
+    ">": ("above", ">"),
 }
 
 

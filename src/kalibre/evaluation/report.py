@@ -6,6 +6,7 @@ It reads a study as plain data (`StudyResult.as_dict()`), so a stored study can 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,8 @@ def _section(
 ) -> dict[str, Any]:
     pictures = []
     for picture, figure in _pictures(study, words):
-        charts.save_png(figure, folder / f"{study['symbol']}-{picture.name}.png")
+        # A symbol such as BTC/USDT is no file name.
+        charts.save_png(figure, folder / f"{re.sub(r'[^A-Za-z0-9._]', '_', study['symbol'])}-{picture.name}.png")
         pictures.append(picture)
     text = "explanation_tr" if lang == "tr" else "explanation"
     return {
@@ -146,7 +148,6 @@ def _pictures(study: Study, words: Mapping[str, str]) -> list[tuple[_Picture, Fi
     thresholds = study["thresholds"]
     entries, exits = np.asarray(thresholds["entries"], float), np.asarray(thresholds["exits"], float)
     sharpe = np.array([[np.nan if cell is None else cell for cell in row] for row in thresholds["sharpe"]], float)
-    i, j = thresholds["chosen"]
     figures.append(
         (
             "thresholds",
@@ -155,7 +156,7 @@ def _pictures(study: Study, words: Mapping[str, str]) -> list[tuple[_Picture, Fi
                 entries,
                 exits,
                 sharpe,
-                chosen=(int(i), int(j)),
+                chosen=thresholds["chosen"],
                 labels=(words["entry_axis"], words["exit_axis"], words["sharpe"]),
             ),
         )

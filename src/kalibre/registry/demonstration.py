@@ -15,7 +15,7 @@ from kalibre.core.bars import concat
 from kalibre.core.clock import ManualClock
 from kalibre.core.errors import PromotionRefusedError
 from kalibre.core.events import Kill, Order, series_key
-from kalibre.core.settings import Settings, load_settings
+from kalibre.core.settings import Settings, load_settings, make_home
 from kalibre.core.timeframe import timeframe_ms
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def demonstrate(market: Market, home: Path, *, lang: str = "en", say: Callable[[
     from kalibre.sources import open_source
 
     settings = settings_of(market, home, lang=lang)
-    home.mkdir(parents=True, exist_ok=True)
+    make_home(home)
     history = open_source(market.source, **market.source_options).history(market.symbol, market.timeframe)
     bars = concat(list(history))
     source = open_source("replay", bars={market.symbol: bars})

@@ -75,7 +75,12 @@ def _port(settings: Settings) -> Finding:
 
 def _kill_file(path: Path) -> Finding:
     if path.exists():
-        return Finding("kill file", "degraded", f"{str(path)!r} is there: nothing is ordered", "kalibre kill --release")
+        return Finding(
+            "kill file",
+            "degraded",
+            f"{str(path)!r} is there: nothing is ordered",
+            f"rm {path} && kalibre kill --release",
+        )
     return Finding("kill file", "ok", "not there")
 
 

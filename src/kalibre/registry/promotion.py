@@ -214,6 +214,9 @@ def failed_gates(bundle: ModelBundle, settings: Settings) -> dict[str, str]:
             failed[name] = f"Gate {name} was not judged: train the model again."
     for name, gate in judged.items():
         bar = float(getattr(settings.gates, _IN_FORCE[name]) if name in _IN_FORCE else gate["bar"])
+        if name == "final_ece" and bar >= GateSettings.model_fields["max_ece"].default:
+            # The study raised this bar to what chance explains in so short a window; only a stricter one replaces it.
+            bar = max(bar, float(gate["bar"]))
         figure = gate["figure"]
         holds = figure is not None and _COMPARE[gate["comparison"]](float(figure), bar)
         if not holds or (bar == gate["bar"] and not gate["passed"]):

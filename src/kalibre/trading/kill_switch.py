@@ -6,6 +6,8 @@ no `order` is ever stored after an engaging `kill`. The file works with no proce
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,46 @@ class KillState:
     since_ms: int | None = None
     """Time of the command, UTC milliseconds; None if only the file says so, or nothing ever did."""
     file_present: bool = False
+
+
+def pull(
+    open_log: Callable[[], AbstractContextManager[EventLog]],
+    kill_file: Path,
+    clock: Clock,
+    *,
+    by: str,
+    reason: str = "",
+    flatten: bool = False,
+) -> KillState:
+    """Engage from a process that has no log open: the file is touched before anything is asked of the log.
+
+    Raises
+    ------
+    LogError
+        If the log cannot be opened or written; the file stays and stops all orders, and the message says so.
+    """
+    ours = _touch(kill_file, flatten)
+    try:
+        with open_log() as log:
+            state = KillSwitch(log, kill_file, clock).engage(by, reason, flatten)
+            if ours:
+                kill_file.unlink(missing_ok=True)
+                state = KillSwitch(log, kill_file, clock).state()
+            return state
+    except LogError as error:
+        held = f"orders are stopped by the file {str(kill_file)!r}" if kill_file.exists() else "nothing is stopped"
+        raise LogError(f"the kill command is not in the log ({error}); {held}") from error
+
+
+def _touch(kill_file: Path, flatten: bool) -> bool:
+    """Make the kill file; say whether it is ours to take away again."""
+    try:
+        kill_file.parent.mkdir(parents=True, exist_ok=True)
+        with kill_file.open("x", encoding="utf-8") as file:
+            file.write("flatten\n" if flatten else "stop\n")
+    except OSError:  # it is there already, or the folder is read-only: the event alone must do
+        return False
+    return True
 
 
 class KillSwitch:
@@ -71,7 +113,7 @@ class KillSwitch:
         LogError
             If the event cannot be stored; orders are stopped by the file all the same, and the message says so.
         """
-        ours = self._touch(flatten)
+        ours = _touch(self._file, flatten)
         try:
             self._append(Kill(engaged=True, by=by, reason=reason, flatten=flatten))
         except LogError as error:
@@ -98,16 +140,6 @@ class KillSwitch:
         if self.state().engaged:
             self._append(Kill(engaged=False, by=by))
         return self.state()
-
-    def _touch(self, flatten: bool) -> bool:
-        """Make the file; say whether it is ours to take away again."""
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("x", encoding="utf-8") as file:
-                file.write("flatten\n" if flatten else "stop\n")
-        except OSError:  # it is there already, or the folder is read-only: the event alone must do
-            return False
-        return True
 
     def _append(self, kill: Kill) -> None:
         last = self._log.latest("kill", key=KEY)

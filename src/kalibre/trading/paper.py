@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from kalibre.core.events import Event, Payload, new_event, series_key
 from kalibre.core.protocols import State
 from kalibre.core.settings import CostSettings, RiskSettings, Settings
 from kalibre.core.timeframe import timeframes_above
-from kalibre.features.engine import FeatureSpec
+from kalibre.features.engine import FeatureEngine, FeatureSpec
 from kalibre.models.bundle import load_bundle
 from kalibre.trading.engine import (
     BUY,
@@ -43,10 +43,8 @@ from kalibre.trading.engine import (
 from kalibre.trading.policy import ACTIONS, ENTRY, EXIT, Policy, confidence, explain
 from kalibre.trading.series import Book, LoadModel, OpenForecast, SeriesState
 
-if TYPE_CHECKING:
-    pass
-
 ROLES: tuple[Literal["champion"], Literal["challenger"]] = ("champion", "challenger")
+_HISTORY_BARS = 3_000
 _BAR_FIELDS = Bar.__struct_fields__
 _NOBODY = Policy(entry_threshold=1.0, exit_threshold=0.0)
 """Stands in where there is no model: without a forecast it is never asked."""
@@ -93,7 +91,7 @@ class PaperProjection:
         load_model: LoadModel,
         specs: Mapping[str, FeatureSpec] | None = None,
         calendar: ExpectedOpens | None = None,
-        history_bars: int = 3_000,
+        history_bars: int = _HISTORY_BARS,
     ) -> None:
         self._costs, self._risk, self._calendar = costs, risk, calendar
         self._kill = said.Kill(engaged=False, by="")
@@ -384,4 +382,6 @@ def paper_projection(settings: Settings) -> PaperProjection:
         load_model=partial(load_bundle, settings.models_dir),
         specs={series_key(symbol, market.timeframe): spec for symbol in market.symbols},
         calendar=get_calendar(market.calendar),
+        # A bundle whose columns are others (taker volume) is fed from the bars kept: they must reach over its warm-up.
+        history_bars=max(_HISTORY_BARS, 2 * FeatureEngine(spec).warmup),
     )

@@ -85,6 +85,12 @@ def test_two_markets_stand_side_by_side(study: dict[str, Any], tmp_path: Path) -
     assert text.count('class="verdict') == 2
 
 
+def test_odd_symbols_and_no_chosen_pair_are_shown_too(study: dict[str, Any], tmp_path: Path) -> None:
+    none_chosen = {**study, "symbol": "BTC/USDT", "thresholds": {**study["thresholds"], "chosen": None}}
+    write_report([none_chosen], tmp_path)
+    assert (tmp_path / "BTC_USDT-thresholds.png").stat().st_size > 5_000
+
+
 def test_what_cannot_be_written_is_refused(study: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="at least one study"):
         write_report([], tmp_path)

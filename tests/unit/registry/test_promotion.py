@@ -17,6 +17,7 @@ from kalibre.core.clock import ManualClock
 from kalibre.core.errors import ModelError, PromotionRefusedError, RegistryError
 from kalibre.core.events import Promotion, Refusal, new_event
 from kalibre.core.settings import Settings
+from kalibre.evaluation.gates import GateFigures, GateWindow, judge
 from kalibre.log import open_log
 from kalibre.log.protocol import EventLog
 from kalibre.models.bundle import ModelBundle
@@ -139,6 +140,18 @@ def test_features_that_changed_since_the_study_refuse(settings: Settings) -> Non
 
     bundle = replace(small_bundle(columns=COLUMNS), feature_fingerprint="0" * 64)
     assert set(failed_gates(bundle, settings)) == {"features"}
+
+
+def test_what_a_study_lets_pass_a_promotion_lets_pass(settings: Settings) -> None:
+    # In a short final window chance alone explains an ECE of .08: the study says so, and promotion must not disagree.
+    good = GateWindow(0.01, 0.62, 0.60, 0.02, 0.01, 4.0, 0.05)
+    short = GateWindow(0.08, 0.62, 0.60, 0.02, 0.01, 4.0, 0.05, ece_chance=0.09)
+    verdicts = judge(GateFigures(good, short, dsr=0.99, n_trials=1, dirty_columns=0), settings.gates)
+    assert all(verdict.passed for verdict in verdicts)
+    bundle = small_bundle(columns=COLUMNS, gates=[verdict.as_dict() for verdict in verdicts])
+    assert failed_gates(bundle, settings) == {}
+    stricter = settings.model_copy(update={"gates": settings.gates.model_copy(update={"max_ece": 0.03})})
+    assert set(failed_gates(bundle, stricter)) == {"final_ece"}
 
 
 def test_loosened_gates_are_recorded(log: EventLog, settings: Settings, bundles: list[Any]) -> None:

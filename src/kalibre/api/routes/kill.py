@@ -39,7 +39,9 @@ def kill(
     command: Annotated[KillCommand, Body(default_factory=KillCommand)],
 ) -> KillView:
     """Engage the kill switch (scope kill, operate or admin), or release it (scope admin)."""
-    from kalibre.trading.kill_switch import KillSwitch
+    from contextlib import nullcontext
+
+    from kalibre.trading.kill_switch import KillSwitch, pull
 
     service = service_of(request)
     scopes = scopes_of(request)
@@ -51,15 +53,21 @@ def kill(
             )
     elif not may_stop(scopes):
         require(scopes, "kill")
-    log = service.log()
-    switch = KillSwitch(log, service.settings.kill_file, service.clock)
+    file, clock = service.settings.kill_file, service.clock
     by = "api:admin" if "admin" in scopes else "api"
     if command.release:
-        switch.release(by)
+        state = KillSwitch(service.log(), file, clock).release(by)
     else:
-        switch.engage(by, command.reason or "POST /ml/kill", command.flatten)
-    state = switch.state()
-    seq = log.head()
+        # The log is shared with the other requests: it stays open.
+        state = pull(
+            lambda: nullcontext(service.log()),
+            file,
+            clock,
+            by=by,
+            reason=command.reason or "POST /ml/kill",
+            flatten=command.flatten,
+        )
+    seq = service.log().head()
     # The next predict already knows it: an answer that came after this one never says ENTRY.
     service.live.wait_for(seq, timeout_s=2.0)
     return KillView(engaged=state.engaged, by=state.by, reason=state.reason, flatten=state.flatten, seq=seq)

@@ -7,6 +7,7 @@ the weight budget, 429 with Retry-After, 418, 451, and the retries.
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -269,9 +270,10 @@ class RestProtocol:
 
 def _retry_after_s(headers: Mapping[str, str], default_s: float) -> float:
     try:
-        return max(0.0, float(headers.get("retry-after", default_s)))
+        told = float(headers.get("retry-after", default_s))
     except ValueError:
         return default_s
+    return max(0.0, told) if math.isfinite(told) else default_s
 
 
 def _error_of(body: bytes) -> tuple[int | None, str]:
