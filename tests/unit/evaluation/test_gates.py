@@ -58,7 +58,7 @@ def test_the_sentence_quotes_figure_and_bar_so_that_a_near_miss_shows():
     assert "at least 0.95" in verdict.explanation
     assert "1 distinct trial)" in verdict.explanation
     assert "0.9499" in verdict.text("tr")
-    assert "en az 0.95" in verdict.text("tr")
+    assert "≥ 0.95" in verdict.text("tr")
 
 
 def test_unbeaten_dummies_are_named():
