@@ -62,6 +62,18 @@ def test_a_second_ingest_writes_nothing(home: Path) -> None:
     assert ask(home, "verify", "log")["damage"] == []
 
 
+def test_a_hole_is_listed_and_healed_when_the_source_has_it(home: Path, tmp_path: Path) -> None:
+    lines = (home / "bars.csv").read_text().splitlines()[:600]
+    (tmp_path / "holed.csv").write_text("\n".join(lines[:300] + lines[307:]))
+    (tmp_path / "whole.csv").write_text("\n".join(lines))
+    run(tmp_path, "ingest", "--symbol", "EDGE", "--path", "holed.csv")
+    (hole,) = ask(tmp_path, "gaps", "--symbol", "EDGE")["gaps"]
+    assert (hole["missing_bars"], hole["status"]) == (7, "hole")
+    assert "1 gaps, 7 bars missing" in run(tmp_path, "gaps", "--symbol", "EDGE").stdout
+    (healed,) = ask(tmp_path, "gaps", "--symbol", "EDGE", "--heal", "--path", "whole.csv")["gaps"]
+    assert healed["status"] == "healed"
+
+
 def test_features_are_shown_and_written(home: Path) -> None:
     shown = ask(home, "features", "--days", "30", "--out", "features.parquet")
     assert len(shown["columns"]) >= 60

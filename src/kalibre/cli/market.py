@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from kalibre.core.protocols import FloatArray
+    from kalibre.core.protocols import FloatArray, Source
+    from kalibre.core.settings import Settings
 
 app = typer.Typer()
 
@@ -55,14 +56,10 @@ def ingest(
     from kalibre.bars.live import ingest_live
     from kalibre.core.clock import SystemClock
     from kalibre.core.events import Tick, new_event
-    from kalibre.sources import open_source
 
     settings = settings_of(config, symbols=symbol, timeframe=timeframe)
     market, clock = settings.market, SystemClock()
-    options = dict(market.source_options) if source in (None, market.source) else {}
-    if path is not None:
-        options["path"] = path
-    feed = open_source(source or ("files" if path else market.source), **options)
+    feed = _feed(settings, source, path)
     calendar = get_calendar(market.calendar)
     start_ms, end_ms = time_bounds(timerange, days, newest_ms=clock.now_ms())
     with opened_log(settings) as log:
@@ -121,34 +118,52 @@ def _read(report: Callable[[str, int, int], None], symbol: str, done: int, newes
 def gaps(
     symbol: SymbolsOption = None,
     timeframe: TimeframeOption = None,
+    heal: Annotated[bool, typer.Option("--heal", help="Ask the source again for what is still missing.")] = False,
+    source: Annotated[str | None, typer.Option("--source", help="A file of sources/; default: the settings'.")] = None,
+    path: Annotated[Path | None, typer.Option("--path", help="CSV or Parquet file, for --source files.")] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """List missing bars of the stored series, and what became of them."""
-    import msgspec
-
     from kalibre.bars.calendars import get_calendar
-    from kalibre.bars.gaps import find_gaps
-    from kalibre.core.clock import to_text
+    from kalibre.bars.gaps import gap_rows
+    from kalibre.bars.ingest import heal_gaps
+    from kalibre.core.clock import SystemClock
 
     settings = settings_of(config, symbols=symbol, timeframe=timeframe)
-    calendar = get_calendar(settings.market.calendar)
+    market, calendar = settings.market, get_calendar(settings.market.calendar)
+    rows: list[dict[str, Any]] = []
     with opened_log(settings) as log:
-        found = {name: find_gaps(stored_bars(log, settings, name), calendar) for name in settings.market.symbols}
-    rows = [{"symbol": name, **msgspec.structs.asdict(gap)} for name, gaps_ in found.items() for gap in gaps_]
+        for name in market.symbols:
+            stored_bars(log, settings, name)
+            if heal:
+                feed = _feed(settings, source, path)
+                heal_gaps(log, feed, name, market.timeframe, calendar=calendar, clock=SystemClock())
+            rows += [{"symbol": name, **row} for row in gap_rows(log, name, market.timeframe)]
 
     def show(console: Console) -> None:
         from rich.table import Table
 
-        table = Table("symbol", "from", "to", "missing bars", box=None, padding=(0, 2, 0, 0))
+        names = ("symbol", "start", "end", "missing_bars", "status", "reason")
+        table = Table(*(name.replace("_", " ") for name in names), box=None, padding=(0, 2, 0, 0))
         for row in rows:
-            start, end = to_text(int(row["start_ms"])), to_text(int(row["end_ms"]))
-            table.add_row(str(row["symbol"]), start, end, str(row["missing_bars"]))
+            table.add_row(*(str(row[name]) for name in names))
         console.print(table)
-        missing = sum(int(row["missing_bars"]) for row in rows)
-        console.print(f"{len(rows)} gaps, {missing} bars missing (Istanbul time)", markup=False)
+        missing = [row["missing_bars"] for row in rows if row["status"] != "healed"]
+        console.print(f"{len(missing)} gaps, {sum(missing)} bars missing (Istanbul time)", markup=False)
 
     emit({"gaps": rows}, as_json=as_json, show=show)
+
+
+def _feed(settings: Settings, source: str | None, path: Path | None) -> Source:
+    """Open the source that the command line names, else the settings' own with its options."""
+    from kalibre.sources import open_source
+
+    market = settings.market
+    options = dict(market.source_options) if source in (None, market.source) and path is None else {}
+    if path is not None:
+        options["path"] = path
+    return open_source(source or ("files" if path else market.source), **options)
 
 
 @app.command()
