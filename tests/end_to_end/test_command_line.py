@@ -119,6 +119,13 @@ def test_a_model_is_judged_reported_promoted_traded_and_stopped(home: Path) -> N
     assert answer["symbol"] == "EDGE"
     assert answer["signal"] in {"ENTRY", "EXIT", "HOLD"}
     assert ask(home, "verify", "state")["equal"] is True
+    moved = (
+        "from kalibre.core.settings import load_settings\nfrom kalibre.registry.store import Registry\n"
+        "Registry(load_settings()).set_alias('EDGE', '15m', 'challenger', None)\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", moved], cwd=home, check=True)
+    assert any(f["mend"] == "kalibre doctor --mend" for f in ask(home, "doctor", code=3)["findings"])
+    assert not any(f["mend"] == "kalibre doctor --mend" for f in ask(home, "doctor", "--mend", code=3)["findings"])
     assert ask(home, "kill", "enough")["engaged"] is True
     assert ask(home, "kill", "--status", code=4)["engaged"] is True
     stopped = ask(home, "predict")

@@ -120,11 +120,22 @@ def _verify_state(settings: Settings, *, as_json: bool) -> None:
 
 
 @app.command()
-def doctor(as_json: JsonOption = False, config: ConfigOption = None) -> None:
+def doctor(
+    mend: Annotated[bool, typer.Option("--mend", help="First bring MLflow's aliases in line with the log.")] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
     """Say what is wrong, and the command that mends it; exit code 3 if something is degraded, 1 if broken."""
     from kalibre.registry.doctor import examine
+    from kalibre.registry.promotion import reconcile
+    from kalibre.registry.store import Registry
 
-    findings = examine(settings_of(config))
+    settings = settings_of(config)
+    if mend:
+        with opened_log(settings) as log:
+            for symbol in settings.market.symbols:
+                reconcile(log, Registry(settings), settings, symbol)
+    findings = examine(settings)
     worst = max((finding.level for finding in findings), default="ok", key=("ok", "degraded", "broken").index)
 
     def show(console: Console) -> None:
@@ -134,8 +145,8 @@ def doctor(as_json: JsonOption = False, config: ConfigOption = None) -> None:
         colours = {"ok": "green", "degraded": "yellow", "broken": "red bold"}
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
         for finding in findings:
-            mend = Text(f"\n{finding.mend}", style="bold") if finding.mend else Text()
-            table.add_row(Text(finding.level, colours[finding.level]), finding.part, Text(finding.found) + mend)
+            advice = Text(f"\n{finding.mend}", style="bold") if finding.mend else Text()
+            table.add_row(Text(finding.level, colours[finding.level]), finding.part, Text(finding.found) + advice)
         console.print(table)
 
     result = {"level": worst, "findings": [finding.as_dict() for finding in findings]}

@@ -146,7 +146,7 @@ def _registry(log: EventLog, settings: Settings) -> Iterator[Finding]:
         yield Finding("MLflow", "degraded", str(error), "start MLflow or mend registry_url; trading goes on without it")
         return
     if amiss:
-        yield Finding("MLflow", "degraded", "; ".join(amiss), "promote or roll back once more: aliases follow the log")
+        yield Finding("MLflow", "degraded", "; ".join(amiss), "kalibre doctor --mend")
     else:
         yield Finding("MLflow", "ok", "aliases as in the log")
 
