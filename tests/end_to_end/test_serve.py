@@ -242,7 +242,8 @@ def test_a_stream_of_events_goes_on_where_it_was_left(server: Server, log: Event
     again = frames("/events?after=0&kinds=bar", 5, **{"Last-Event-ID": "5"})
     assert [frame["seq"] for frame in again] == [6, 7, 8, 9, 10]
     got: list[dict[str, Any]] = []
-    waiting = threading.Thread(target=lambda: got.extend(frames(f"/events?after={log.head()}&kinds=tick", 1)))
+    head = log.head()  # asked before the thread runs: it would see the tick otherwise, and wait for another
+    waiting = threading.Thread(target=lambda: got.extend(frames(f"/events?after={head}&kinds=tick", 1)))
     waiting.start()
     now_ms = int(time.time() * 1000)
     seq = log.append([new_event("clock", now_ms, Tick(now_ms=now_ms))], writer="test")[0].seq
