@@ -128,6 +128,7 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, Path):
         return str(value)
+    # msgspec's own way to be told that a type has no JSON form: it names the type in its error.
     raise NotImplementedError(type(value))
 
 
