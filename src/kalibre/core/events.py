@@ -104,6 +104,13 @@ class CorporateAction(Payload, frozen=True, kw_only=True):
     evidence: str = ""
 
 
+class Funding(Payload, frozen=True, kw_only=True):
+    """A funding rate of a perpetual future. Key: symbol; event time: settlement. A long pays `rate` on its value."""
+
+    kind = "funding"
+    rate: float
+
+
 class Tick(Payload, frozen=True, kw_only=True):
     """The wall clock, recorded: the only way time reaches a projection. Key: `clock`."""
 
