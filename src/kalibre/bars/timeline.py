@@ -7,6 +7,7 @@ that means: the next bar, the newest one corrected, or a past that is no longer 
 from __future__ import annotations
 
 import json
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from enum import Enum
@@ -181,5 +182,5 @@ def as_bars(symbol: str, timeframe: str, rows: list[Bar]) -> Bars:
 
 
 def _bar(row: list[float]) -> Bar:
-    values: dict[str, Any] = dict(zip(_FIELDS, (None if value != value else value for value in row), strict=True))
+    values: dict[str, Any] = dict(zip(_FIELDS, (None if math.isnan(value) else value for value in row), strict=True))
     return Bar(**{**values, "open_time": int(row[0])})
