@@ -337,6 +337,8 @@ class _Run:
             entry_threshold=recipe.policy.entry_threshold,
             exit_threshold=recipe.policy.exit_threshold,
             horizon_bars=material.horizon_bars,
+            label=self.settings.model.label,
+            funded=self.funding is not None,
             costs=self.settings.costs,
             risk=self.settings.risk,
             calibration={

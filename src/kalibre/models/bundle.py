@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 MODEL_FILE: Final = "model.txt"
 BUNDLE_FILE: Final = "bundle.json"
 MANIFEST_FILE: Final = "manifest.json"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+_OLDER_FORMATS: Final = (1,)
+"""Format 1 said neither which label was learnt nor whether funding was charged, and its ids would come out different
+if that were filled in, so its bundles are refused by name, not guessed at."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,12 @@ class ModelBundle:
         From a feature vector to a score, from the score to `p_up`.
     entry_threshold, exit_threshold
         Of `p_up`.
-    horizon_bars
-        What `p_up` is about.
+    horizon_bars, label
+        What `p_up` is about: the horizon, and the part of `kalibre.labels` that was learnt.
     costs, risk
         What the thresholds were chosen for.
+    funded
+        Whether the study charged recorded funding rates on top of the costs.
     calibration
         `ece_calibrated` and `ece_band` (and more), out of sample.
     metrics, gates
@@ -76,16 +81,18 @@ class ModelBundle:
     costs: CostSettings
     risk: RiskSettings
     created_at_ms: int
+    label: str = "direction"
+    funded: bool = False
     calibration: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     gates: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         """Refuse thresholds that no policy could follow."""
-        if not 0 <= self.exit_threshold <= self.entry_threshold <= 1:
+        if not 0 <= self.exit_threshold < self.entry_threshold <= 1:
             raise ModelError(
-                f"entry_threshold {self.entry_threshold!r} and exit_threshold {self.exit_threshold!r}: both are "
-                "probabilities and exit is not above entry"
+                f"entry_threshold {self.entry_threshold!r} and exit_threshold {self.exit_threshold!r}: both have to be "
+                "probabilities, the exit below the entry"
             )
 
     @cached_property
@@ -108,6 +115,8 @@ class ModelBundle:
             "entry_threshold": float(self.entry_threshold),
             "exit_threshold": float(self.exit_threshold),
             "horizon_bars": int(self.horizon_bars),
+            "label": self.label,
+            "funded": bool(self.funded),
             "costs": self.costs.model_dump(),
             "risk": self.risk.model_dump(),
             "calibration": self.calibration,
@@ -219,6 +228,11 @@ def load_bundle(models_dir: Path, model_id: str, digest: str | None = None) -> M
         stored = {name: (folder / name).read_bytes() for name in (MODEL_FILE, BUNDLE_FILE, MANIFEST_FILE)}
     except OSError as error:
         raise ModelError(f"model {model_id} is damaged: {error}; restore the folder or train again") from error
+    for older in _OLDER_FORMATS:
+        if stored[MANIFEST_FILE] == _manifest(stored[MODEL_FILE], stored[BUNDLE_FILE], bundle_format=older):
+            raise ModelError(
+                f"model {model_id} is whole, but of format {older}, this version reads {_FORMAT}: train again"
+            )
     if stored[MANIFEST_FILE] != _manifest(stored[MODEL_FILE], stored[BUNDLE_FILE]):
         raise ModelError(
             f"model {model_id} is damaged: {_damaged(stored)} does not match {MANIFEST_FILE}; restore the folder or "
@@ -253,6 +267,8 @@ def _read(content: Mapping[str, Any], text: str) -> ModelBundle:
         entry_threshold=content["entry_threshold"],
         exit_threshold=content["exit_threshold"],
         horizon_bars=content["horizon_bars"],
+        label=content["label"],
+        funded=content["funded"],
         costs=CostSettings.model_validate(content["costs"]),
         risk=RiskSettings.model_validate(content["risk"]),
         calibration=content["calibration"],
@@ -262,13 +278,13 @@ def _read(content: Mapping[str, Any], text: str) -> ModelBundle:
     )
 
 
-def _manifest(model: bytes, bundle: bytes) -> bytes:
+def _manifest(model: bytes, bundle: bytes, *, bundle_format: int = _FORMAT) -> bytes:
     """Return the one manifest that fits the two files: comparing it byte by byte checks the manifest as well."""
     files = {
         name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in ((MODEL_FILE, model), (BUNDLE_FILE, bundle))
     }
-    return (json.dumps({"files": files, "format": _FORMAT}, sort_keys=True, indent=1) + "\n").encode()
+    return (json.dumps({"files": files, "format": bundle_format}, sort_keys=True, indent=1) + "\n").encode()
 
 
 def _damaged(stored: Mapping[str, bytes]) -> str:

@@ -246,6 +246,13 @@ def test_funding_is_paid_by_whoever_holds(result, bars):
     )
     assert hold.total_return < free.total_return
     assert paid.config_digest != result.config_digest
+    assert (paid.bundle.funded, result.bundle.funded) == (True, False)
+
+
+def test_the_bundle_says_which_label_it_learnt(result, bars):
+    barrier = SETTINGS.model_copy(update={"model": SETTINGS.model.model_copy(update={"label": "triple_barrier"})})
+    assert result.bundle.label == "direction"
+    assert run_study(bars, barrier, final=False).bundle.label == "triple_barrier"
 
 
 @pytest.mark.parametrize(

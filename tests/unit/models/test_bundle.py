@@ -21,6 +21,8 @@ from kalibre.models.bundle import BUNDLE_FILE, MANIFEST_FILE, MODEL_FILE, ModelB
 def bundle() -> ModelBundle:
     return replace(
         small_bundle(),
+        label="triple_barrier",
+        funded=True,
         calibration={"ece_calibrated": np.float64(0.012), "ece_band": (0.0, 0.02)},
         metrics={"auc": 0.61, "unknown": float("nan"), "counts": np.array([1, 2])},
     )
@@ -34,7 +36,18 @@ def stored(bundle, tmp_path) -> Path:
 def test_round_trip(bundle, stored, tmp_path):
     again = load_bundle(tmp_path, stored.name, bundle.digest)
     assert (again.model_id, again.digest) == (bundle.model_id, bundle.digest)
-    for name in ("symbol", "timeframe", "spec", "feature_fingerprint", "calibrator", "costs", "risk", "created_at_ms"):
+    for name in (
+        "symbol",
+        "timeframe",
+        "spec",
+        "feature_fingerprint",
+        "calibrator",
+        "costs",
+        "risk",
+        "created_at_ms",
+        "label",
+        "funded",
+    ):
         assert getattr(again, name) == getattr(bundle, name), name
     assert again.classifier.class_weights == bundle.classifier.class_weights
     values = np.random.default_rng(0).standard_normal((50, len(bundle.classifier.columns)))
@@ -133,6 +146,22 @@ def test_another_format_says_train_again(bundle, tmp_path):
         bundle_module._read({**content, "format": 99}, bundle.classifier.text)
 
 
+def test_a_bundle_of_the_first_format_is_told_from_a_damaged_one(bundle, tmp_path):
+    content = json.loads(bundle._files[BUNDLE_FILE])
+    old = json.dumps({k: v for k, v in content.items() if k not in {"label", "funded"}} | {"format": 1}).encode()
+    model = bundle._files[MODEL_FILE]
+    for name, written in ((MODEL_FILE, model), (BUNDLE_FILE, old)):
+        (tmp_path / "OLD-15m").mkdir(exist_ok=True)
+        (tmp_path / "OLD-15m" / name).write_bytes(written)
+    manifest = tmp_path / "OLD-15m" / MANIFEST_FILE
+    manifest.write_bytes(bundle_module._manifest(model, old, bundle_format=1))
+    with pytest.raises(ModelError, match="is whole, but of format 1, this version reads 2: train again"):
+        load_bundle(tmp_path, "OLD-15m")
+    manifest.write_bytes(bundle_module._manifest(model, old + b" ", bundle_format=1))
+    with pytest.raises(ModelError, match="is damaged"):
+        load_bundle(tmp_path, "OLD-15m")
+
+
 @pytest.mark.parametrize("number", range(4))
 def test_a_full_disk_leaves_nothing_behind(bundle, tmp_path, monkeypatch, number):
     calls = []
@@ -164,7 +193,7 @@ def test_a_damaged_bundle_is_not_saved_over_in_silence(bundle, stored, tmp_path)
         bundle.save(tmp_path)
 
 
-@pytest.mark.parametrize(("entry", "exit_"), [(0.4, 0.6), (1.1, 0.5), (0.6, -0.1), (float("nan"), 0.5)])
+@pytest.mark.parametrize(("entry", "exit_"), [(0.4, 0.6), (0.5, 0.5), (1.1, 0.5), (0.6, -0.1), (float("nan"), 0.5)])
 def test_thresholds_no_policy_could_follow(bundle, entry, exit_):
     with pytest.raises(ModelError, match=f"entry_threshold {entry}"):
         replace(bundle, entry_threshold=entry, exit_threshold=exit_)
