@@ -54,6 +54,18 @@ class LiveSource(Source, Protocol):
 
 
 @runtime_checkable
+class FundedSource(Source, Protocol):
+    """A source that also knows what holding a perpetual future cost."""
+
+    def funding(self, symbol: str, *, start_ms: int, end_ms: int) -> Iterator[tuple[int, float]]:
+        """Yield (settlement, rate) with `start_ms <= settlement < end_ms`, oldest first; nothing if it knows none.
+
+        Settlements as the exchange stamps them, UTC ms; a long pays `rate` on its value.
+        """
+        ...
+
+
+@runtime_checkable
 class Label(Protocol):
     """What a model learns to foresee. One file each in `labels/`."""
 
