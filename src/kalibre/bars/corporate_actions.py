@@ -298,21 +298,16 @@ def adjust(bars: Bars, actions: Sequence[DatedAction], *, as_of_ms: int | None =
     if not len(bars) or not actions:
         return bars
     known_to = int(bars.open_time[-1]) if as_of_ms is None else min(as_of_ms, int(bars.open_time[-1]))
-    divisor = np.ones(len(bars))
-    for event_time, action in actions:
-        if event_time > known_to:
-            continue
-        if forward:
-            divisor[bars.open_time >= event_time] /= action.factor
-        else:
-            divisor[bars.open_time < event_time] *= action.factor
+    known = [one for one in sorted(actions, key=lambda one: one.event_time) if one.event_time <= known_to]
+    # Forward and backward each have one order of products: `Timeline` computes the same forward scale, bit for bit.
+    scale = np.ones(len(bars))
+    for event_time, action in known:
+        scale[bars.open_time >= event_time if forward else bars.open_time < event_time] *= action.factor
+    price, volume = (np.multiply, np.divide) if forward else (np.divide, np.multiply)
     taker = bars.taker_buy_volume
     return replace(
         bars,
-        open=bars.open / divisor,
-        high=bars.high / divisor,
-        low=bars.low / divisor,
-        close=bars.close / divisor,
-        volume=bars.volume * divisor,
-        taker_buy_volume=None if taker is None else taker * divisor,
+        **{name: price(getattr(bars, name), scale) for name in ("open", "high", "low", "close")},
+        volume=volume(bars.volume, scale),
+        taker_buy_volume=None if taker is None else volume(taker, scale),
     )

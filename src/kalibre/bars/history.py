@@ -42,6 +42,7 @@ def load_bars(
     end_ms: int | None = None,
     as_of: int | None = None,
     adjusted: bool = True,
+    backward: bool = False,
     mirror_dir: Path | None = None,
 ) -> Bars:
     """Load a series from the log, or from its Parquet mirror.
@@ -55,7 +56,10 @@ def load_bars(
     as_of
         Only what had been recorded by this wall time, UTC milliseconds: revisions and corporate actions too.
     adjusted
-        Divide prices, and multiply volumes, before each confirmed corporate action by its factor. Only actions up to
+        True: multiply prices, and divide volumes, from each confirmed corporate action on by its factor, bit for bit
+        as `Timeline` does, so that no bar ever known has to change. False: as they were traded.
+    backward
+        Instead divide prices before each action by its factor, so that the newest are those traded. Only actions up to
         the last loaded bar count, so a range that ends before a split is as it was then.
     mirror_dir
         Folder of the mirror, which reads a million bars in well under a second.
@@ -80,7 +84,7 @@ def load_bars(
         bars = bars_of(events, symbol, timeframe)
     if not adjusted or not len(bars):
         return bars
-    return adjust(bars, load_actions(log, symbol, as_of=as_of))
+    return adjust(bars, load_actions(log, symbol, as_of=as_of), forward=not backward)
 
 
 def load_actions(log: Reader, symbol: str, *, as_of: int | None = None, status: str = "confirmed") -> list[DatedAction]:
@@ -92,3 +96,11 @@ def load_actions(log: Reader, symbol: str, *, as_of: int | None = None, status: 
         if isinstance(event.payload, CorporateAction) and event.payload.status == status
     ]
     return sorted(found, key=lambda one: one.event_time)
+
+
+def undecided_actions(log: Reader, symbol: str) -> list[DatedAction]:
+    """Return a symbol's corporate actions that nobody has confirmed or rejected yet, oldest first.
+
+    From such an action on prices stand in a scale that nobody knows: paper and server hold until it is decided.
+    """
+    return load_actions(log, symbol, status="detected")

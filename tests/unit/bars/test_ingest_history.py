@@ -212,8 +212,11 @@ def test_daily_bars_of_an_exchange_are_searched_for_splits(log: EventLog) -> Non
     adjusted = load_bars(log, "X", "1d")
     assert np.abs(np.diff(np.log(adjusted.close))).max() < 0.06
     assert load_bars(log, "X", "1d", adjusted=False).close[0] == bars[0].close
-    # Before it was known nothing is adjusted, and a range that ends before it is as it was.
-    assert load_bars(log, "X", "1d", end_ms=int(days[59]) + 1).close[0] == bars[0].close
+    # What was known before it stays as it was; backward it is the newest prices that do.
+    np.testing.assert_array_equal(adjusted.close[:60], [bar.close for bar in bars[:60]])
+    backward = load_bars(log, "X", "1d", backward=True)
+    assert (backward.close[0], backward.close[-1]) == (bars[0].close / 5.0, bars[-1].close)
+    assert load_bars(log, "X", "1d", backward=True, end_ms=int(days[59]) + 1).close[0] == bars[0].close
     assert ingest_history(log, source, "X", "1d", calendar="XIST", clock=CLOCK, refresh=True).wrote_nothing
 
 
