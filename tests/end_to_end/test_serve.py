@@ -21,7 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.fakes.models import STEP_MS, bar_events, random_bars, small_bundle
 from tests.fakes.serving import Server, appoint, running_server
 
-from kalibre.core.events import Kill, Tick, new_event
+from kalibre.bars.corporate_actions import DatedAction, adjust
+from kalibre.core.bars import Bar, Bars
+from kalibre.core.events import CorporateAction, Kill, Tick, new_event
 from kalibre.core.settings import Settings
 from kalibre.features.engine import FeatureEngine
 from kalibre.log import open_log
@@ -171,6 +173,14 @@ def test_scopes_and_methods(server: Server) -> None:
     assert "/ml/predict" in page
     assert "src=" not in page
     assert "//" not in page.replace("/docs", "").replace("http://", "")
+    assert "own scale" in page
+    # Its examples call the server by the name and port that the reader used.
+    place = urlsplit(server.address)
+    assert f"{place.netloc}/ml/predict" in page
+    assert ":8617" not in page
+    named = server.ask("GET", "/docs", key=None, Host="localhost:4321")[1]
+    assert "localhost:4321/ml/predict" in named
+    assert place.netloc not in named
 
 
 def test_the_kill_switch_is_felt_by_the_next_answer(server: Server, log: EventLog, settings: Settings) -> None:
@@ -329,23 +339,59 @@ def test_the_challenger_is_shown_beside_the_champion(
     assert np.isfinite(answer["challenger"]["p_up"])
 
 
-def test_late_and_corrected_bars_are_taken_as_the_paper_engine_takes_them(
-    server: Server, log: EventLog, bundles: list[Any], start_ms: int
+@pytest.fixture(scope="module")
+def rows(start_ms: int) -> list[Bar]:
+    """Return the bars by time that the tests below change, one after the other."""
+    return list(random_bars(N_BARS, start_ms=start_ms))
+
+
+def test_late_and_corrected_bars_count_at_once(
+    server: Server, log: EventLog, bundles: list[Any], start_ms: int, rows: list[Bar]
 ) -> None:
-    more = random_bars(N_BARS + 1, start_ms=start_ms)
-    first = bar_events(more)[-1]
-    corrected = bar_events(random_bars(N_BARS + 1, seed=8, start_ms=start_ms))[-1]
-    late = bar_events(random_bars(N_BARS, seed=9, start_ms=start_ms))[5]
-    engine = FeatureEngine(bundles[0].spec)
-    engine.batch(more[:N_BARS])
-    before = engine.state()
-    expected_first = bundles[0].predict(engine.step(more[N_BARS]))[0]
-    engine.restore(before)
-    expected = bundles[0].predict(engine.step(random_bars(N_BARS + 1, seed=8, start_ms=start_ms)[N_BARS]))[0]
-    for event, wanted in ((first, expected_first), (corrected, expected), (late, expected)):
-        seq = log.append([event], writer="test")[0].seq
+    more, others = (random_bars(N_BARS + 3, seed=seed, start_ms=start_ms) for seed in (1, 8))
+    # The next bar, its correction, the bar after one that is missing, the missing one, an old correction.
+    steps = [(more, N_BARS), (others, N_BARS), (more, N_BARS + 2), (more, N_BARS + 1), (others, N_BARS - 6)]
+    seen = set()
+    for bars, place in steps:
+        rows[:] = sorted([*(row for row in rows if row.open_time != bars[place].open_time), bars[place]], key=opened)
+        seq = log.append([bar_events(bars)[place]], writer="test")[0].seq
         answer = server.wait_until("/ml/predict?symbol=BTCUSDT", lambda body, seq=seq: body["seq"] >= seq)
-        assert answer["p_up"] == wanted
+        values = FeatureEngine(bundles[0].spec).batch(Bars.from_rows("BTCUSDT", "15m", rows))[-1]
+        assert answer["p_up"] == bundles[0].predict(values)[0]
+        seen.add(tuple(values))
+    assert len(seen) == len(steps)
+
+
+def opened(bar: Bar) -> int:
+    return bar.open_time
+
+
+def test_an_undecided_corporate_action_holds_until_a_person_has_decided(
+    server: Server, log: EventLog, bundles: list[Any], rows: list[Bar]
+) -> None:
+    bars = Bars.from_rows("BTCUSDT", "15m", rows)
+    split_ms = rows[-5].open_time
+    for status in ("detected", "rejected", "detected", "confirmed"):
+        factor = 2.0 if status != "confirmed" else 4.0
+        payload = CorporateAction(factor=factor, status=status, evidence=f"{status} {len(log.read(kinds={'tick'}))}")
+        seq = log.append([new_event("BTCUSDT", split_ms, payload)], writer="test")[0].seq
+        answer = server.wait_until("/ml/predict?symbol=BTCUSDT", lambda body, seq=seq: body["seq"] >= seq)
+        code, health = server.ask("GET", "/healthz")
+        held = [reason for reason in answer["reasons"] if "corporate action" in reason]
+        if status == "detected":
+            assert answer["signal"] == "HOLD"
+            assert "kalibre actions confirm" in held[0]
+            assert "kalibre actions reject" in held[0]
+            assert code == 503
+            assert held[0] in health["reasons"]
+            log.append([new_event("clock", seq, Tick(now_ms=int(time.time() * 1000)))], writer="test")
+        else:
+            assert not held
+            assert (code, health["reasons"]) == (200, [])
+        factors = [factor] if status == "confirmed" else []
+        dated = [DatedAction(split_ms, CorporateAction(factor=one, status="confirmed")) for one in factors]
+        values = FeatureEngine(bundles[0].spec).batch(adjust(bars, dated, forward=True))[-1]
+        assert answer["p_up"] == bundles[0].predict(values)[0]
 
 
 def test_it_ends_cleanly_while_streams_are_open(settings: Settings, log: EventLog) -> None:

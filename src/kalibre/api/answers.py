@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -33,6 +34,14 @@ class Answer(msgspec.Struct, frozen=True):
     reasons: list[str]
 
 
+class Decided(NamedTuple):
+    """What the paper engine recorded for a bar: its decision, the forecast that it saw, and why."""
+
+    action: Action
+    p_up: float | None
+    reasons: tuple[str, ...]
+
+
 NO_POLICY = PolicyView(None, None)
 NO_CALIBRATION = CalibrationView(None, None)
 
@@ -49,7 +58,7 @@ class Standing(msgspec.Struct, frozen=True):
     p_up: float | None = None
     problem: str = ""
     holding: bool | None = None
-    decided: tuple[Action, tuple[str, ...]] | None = None
+    decided: Decided | None = None
     vacant: bool = False
 
 
@@ -101,7 +110,7 @@ def answer(
     elif holds:
         signal, reasons = "HOLD", holds
     elif standing.decided is not None:
-        signal, reasons = standing.decided[0], list(standing.decided[1])
+        signal, reasons = _as_decided(standing.decided, p_up, model, holding=standing.holding)
     else:
         signal, reason = decide(p_up, model.entry_threshold, model.exit_threshold, holding=standing.holding)
         reasons = [reason]
@@ -119,6 +128,19 @@ def answer(
         seq=seq,
         reasons=reasons,
     )
+
+
+def _as_decided(decided: Decided, p_up: float, model: ServedModel, *, holding: bool | None) -> tuple[Action, list[str]]:
+    """Repeat a recorded decision; where bars that came later make another forecast, only if it would be taken again."""
+    reasons = list(decided.reasons)
+    if decided.p_up is not None and math.isclose(decided.p_up, p_up, rel_tol=1e-9):
+        return decided.action, reasons
+    said = "without a forecast" if decided.p_up is None else f"at p_up {decided.p_up:.4f}"
+    reasons.append(f"{decided.action} was decided {said}, bars recorded later make it {p_up:.4f}")
+    again, _ = decide(p_up, model.entry_threshold, model.exit_threshold, holding=holding)
+    if decided.action in ("HOLD", again):
+        return decided.action, reasons
+    return "HOLD", [*reasons, "the two do not agree: wait for the next bar"]
 
 
 def utc_text(time_ms: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kalibre.api.auth import check_bind
 from kalibre.api.front import Front, error_body
 from kalibre.api.service import Service
 from kalibre.core.catalog import parts
@@ -45,6 +46,7 @@ def create_app(settings: Settings, *, log: EventLog | None = None, clock: Clock 
     >>> sorted(create_app(Settings()).service.live.symbols)
     ['BTCUSDT']
     """
+    check_bind(settings.api)
     service = Service(settings, log=log, clock=clock)
     return Front(service, _behind(service))
 

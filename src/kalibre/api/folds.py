@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kalibre.api.answers import Action
-from kalibre.core.bars import OPTIONAL, Bar, Bars
-from kalibre.core.events import Account, BarClosed, Event, Order, OrderCancelled, Signal
+from kalibre.api.answers import Decided
+from kalibre.bars.timeline import Change, Timeline
+from kalibre.core.bars import Bar
+from kalibre.core.events import Account, Event, Order, OrderCancelled, Signal, series_key
 from kalibre.core.protocols import FloatArray
 from kalibre.core.timeframe import timeframe_ms
 
@@ -20,73 +21,108 @@ if TYPE_CHECKING:
     from kalibre.log.protocol import EventLog
 
 _PAGE = 5_000
+_KEPT_BARS = 3_000
+"""Least number of bars kept, as in the paper engine: what a rewritten past is computed anew from."""
+
+_BEAT_BARS = 500
 
 
 class FeatureFold:
-    """The features of one series, fed bar by bar in the order of the log.
+    """The features of one series at its newest bar, in whatever order the log recorded bars and corporate actions.
 
-    As in the paper engine, a correction of the newest bar takes its place, and anything about older bars changes
-    nothing: what was decided on them stays.
+    A new bar is one step of the engine, and a correction of the newest takes the step again. What rewrites the past (an
+    older bar, a confirmed action) only marks the fold: `settle` computes it anew, once for any number of such events.
+    It does so from the bars kept, as the paper engine does at its next bar.
+
+    Parameters
+    ----------
+    spec
+        The features to compute.
+    keep_bars
+        Bars kept, at least twice the warm-up; None takes as many as the paper engine keeps.
     """
 
-    def __init__(self, series: str, symbol: str, timeframe: str, spec: FeatureSpec) -> None:
+    def __init__(self, symbol: str, timeframe: str, spec: FeatureSpec, *, keep_bars: int | None = None) -> None:
         from kalibre.features.engine import FeatureEngine
 
-        self.series = series
-        self._symbol = symbol
-        self._timeframe = timeframe
+        self.symbol, self.series = symbol, series_key(symbol, timeframe)
         self._step_ms = timeframe_ms(timeframe)
         self._engine = FeatureEngine(spec)
+        self._line = Timeline(symbol, timeframe, keep=max(keep_bars or _KEPT_BARS, 2 * self._engine.warmup))
         self._fingerprint = self._engine.fingerprint
-        self._last: Bar | None = None
         self._before = self._engine.state()
         self._row: FloatArray = np.full(len(self._engine.columns), np.nan)
-        self.n_bars = 0
+        self._rewritten = False
 
     @property
     def as_of_ms(self) -> int | None:
         """Close time of the newest bar taken, UTC ms; None before the first."""
-        return None if self._last is None else self._last.open_time + self._step_ms
+        return None if self._line.last is None else self._line.last.open_time + self._step_ms
+
+    @property
+    def n_bars(self) -> int:
+        """Bars known, older ones that came later included."""
+        return self._line.n_bars
 
     def read(self, log: EventLog, *, upto: int, beat: Callable[[], None], should_stop: Callable[[], bool]) -> None:
-        """Take every bar that the log holds up to a position, at first; `beat` is called as it goes on."""
+        """Take what the log holds up to a position, at first: newest revisions by time; `beat` is called as it goes on.
+
+        Later the features are the same, but for the last bit, however late a bar came; here they are those of training
+        and back-test bit for bit, because they are folded over the same bars from the first one on.
+        """
+        for event in log.read(kinds={"corporate_action"}, key=self.symbol, upto=upto, newest_revision=True):
+            self._line.take(event)
+        events: list[Event] = []
         after = 0
-        rows: list[Bar] = []
         while not should_stop():
-            events = log.read(after=after, upto=upto, kinds={"bar"}, key=self.series, limit=_PAGE)
+            page = log.read(after=after, upto=upto, kinds={"bar"}, key=self.series, newest_revision=True, limit=_PAGE)
             beat()
-            for event in events:
-                if isinstance(event.payload, BarClosed):
-                    bar = _bar(event.payload)
-                    if not rows or bar.open_time > rows[-1].open_time:
-                        rows.append(bar)
-                    elif bar.open_time == rows[-1].open_time:
-                        rows[-1] = bar
-            if len(events) < _PAGE:
+            events += page
+            if len(page) < _PAGE:
                 break
-            after = events[-1].seq
-        if rows:
-            # All but the newest in one go; the newest as a step, so that a correction can still take its place.
-            if len(rows) > 1:
-                self._engine.batch(_series(self._symbol, self._timeframe, rows[:-1]))
-                self.n_bars = len(rows) - 1
-            self._step(rows[-1])
+            after = page[-1].seq
+        events.sort(key=lambda event: event.event_time)
+        self._fold(self._taken(events, should_stop), beat)
 
-    def take(self, payload: BarClosed) -> None:
-        """Take one bar in, if it is newer than the last or corrects it."""
-        bar, last = _bar(payload), self._last
-        if last is None or bar.open_time > last.open_time:
-            self._step(bar)
-        elif bar.open_time == last.open_time and bar != last:
-            self._engine.restore(self._before)
-            self.n_bars -= 1
-            self._step(bar)
+    def _taken(self, events: list[Event], should_stop: Callable[[], bool]) -> Iterable[Bar]:
+        for event in events:
+            if should_stop():
+                return
+            self._line.take(event)
+            assert self._line.last is not None
+            yield self._line.scaled(self._line.last)
 
-    def _step(self, bar: Bar) -> None:
+    def take(self, event: Event) -> None:
+        """Take a bar of this series or a corporate action of its symbol in."""
+        change = self._line.take(event)
+        if change is Change.REWRITTEN:
+            self._rewritten = True
+        elif change is not Change.NOTHING and not self._rewritten:
+            if change is Change.CORRECTED:
+                self._engine.restore(self._before)
+            assert self._line.last is not None
+            self._before = self._engine.state()
+            self._row = self._engine.step(self._line.scaled(self._line.last))
+
+    def settle(self, beat: Callable[[], None]) -> None:
+        """Compute anew what was rewritten since the last time; `beat` is called as it goes on."""
+        if self._rewritten:
+            self._fold(self._line.bars(), beat)
+            self._rewritten = False
+
+    def _fold(self, bars: Iterable[Bar], beat: Callable[[], None]) -> None:
+        self._engine.reset()
+        newest: Bar | None = None
+        for number, bar in enumerate(bars):
+            if newest is not None:
+                self._engine.step(newest)
+            newest = bar
+            if number % _BEAT_BARS == 0:
+                beat()
+        # The newest bar is a step of its own, so that a correction can still take its place.
         self._before = self._engine.state()
-        self._row = self._engine.step(bar)
-        self._last = bar
-        self.n_bars += 1
+        if newest is not None:
+            self._row = self._engine.step(newest)
 
     def problem(self, model: ServedModel) -> str:
         """Say why the model cannot be asked about the newest bar; empty if it can."""
@@ -102,9 +138,10 @@ class FeatureFold:
             )
         return ""
 
-    def p_up(self, model: ServedModel) -> float:
-        """Return the model's calibrated probability at the close of the newest bar."""
-        return model.p_up(self._row)
+    def p_up(self, model: ServedModel) -> float | None:
+        """Return the model's calibrated probability at the close of the newest bar; None if a feature is unknown."""
+        probability = model.p_up(self._row)
+        return None if math.isnan(probability) else probability
 
 
 class Ledger:
@@ -141,32 +178,8 @@ class Ledger:
             return self._order.side == "buy"
         return self._account.quantity > 0
 
-    def decided(self, as_of_ms: int | None, model_id: str) -> tuple[Action, tuple[str, ...]] | None:
+    def decided(self, as_of_ms: int | None, model_id: str) -> Decided | None:
         """Return the recorded decision on the bar closing at `as_of_ms`, if this model took it."""
         if self._signal is None or self._signal_ms != as_of_ms or self._signal.model != model_id:
             return None
-        return self._signal.action, self._signal.reasons
-
-
-def _series(symbol: str, timeframe: str, rows: list[Bar]) -> Bars:
-    """Build a series in which an optional value that one bar lacks is NaN in that bar only, as it is step by step."""
-    optional: dict[str, Any] = {}
-    for name in OPTIONAL:
-        values = [getattr(row, name) for row in rows]
-        if any(value is not None for value in values):
-            optional[name] = np.array([np.nan if value is None else value for value in values])
-    return replace(Bars.from_rows(symbol, timeframe, rows), **optional)
-
-
-def _bar(payload: BarClosed) -> Bar:
-    return Bar(
-        open_time=payload.open_time,
-        open=payload.open,
-        high=payload.high,
-        low=payload.low,
-        close=payload.close,
-        volume=payload.volume,
-        quote_volume=payload.quote_volume,
-        trades=payload.trades,
-        taker_buy_volume=payload.taker_buy_volume,
-    )
+        return Decided(self._signal.action, self._signal.p_up, self._signal.reasons)

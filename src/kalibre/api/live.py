@@ -1,6 +1,6 @@
 """The live view: a thread that tails the log, folds features and leaves an immutable picture for the requests to read.
 
-The features come from the same engine as in training and on paper, fed the bars in the order of the log. A request
+The features come from the same engine as in training and on paper, fed the bars by time and in one scale. A request
 never waits for this thread; if the thread stops, its heartbeat grows old and every answer becomes HOLD.
 """
 
@@ -14,14 +14,16 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from kalibre.api.answers import Standing
+from kalibre.api.answers import Standing, utc_text
 from kalibre.api.folds import FeatureFold, Ledger
 from kalibre.api.served import ServedModel
+from kalibre.bars.timeline import Timeline
 from kalibre.core.errors import CalendarError, KalibreError
 from kalibre.core.events import (
     Account,
     Automation,
     BarClosed,
+    CorporateAction,
     Event,
     Kill,
     Order,
@@ -41,7 +43,10 @@ ROLES: tuple[Alias, ...] = ("champion", "challenger")
 HEARTBEAT_LIMIT_S = 10.0
 """A picture older than this is no picture: the thread that draws it has stopped or hangs."""
 
-_KINDS = {"bar", "tick", "kill", "automation", "promotion", "signal", "order", "order_cancelled", "account"}
+_KINDS = {
+    *("bar", "corporate_action", "tick", "kill", "automation", "promotion"),
+    *("signal", "order", "order_cancelled", "account"),
+}
 _PAGE = 2_000
 _LONGEST_CLOSURE_MS = 14 * DAY_MS
 _logger = logging.getLogger("kalibre.api")
@@ -51,13 +56,15 @@ _logger = logging.getLogger("kalibre.api")
 class SeriesView:
     """One series at one position: its newest bar and what each role makes of it.
 
-    `overdue_ms` is when, by the market's calendar, so many bars should have come since that something must be wrong.
+    `overdue_ms` is when, by the market's calendar, so many bars should have come since that something must be wrong;
+    `frozen` says why its prices cannot be trusted until a person has decided, empty if they can.
     """
 
     symbol: str
     as_of_ms: int | None
     roles: Mapping[Alias, Standing]
     overdue_ms: int | None = None
+    frozen: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,9 +113,10 @@ class LiveView:
         self._open_log = open_log
         self._patience_s = patience_s
         self._series = {series_key(s, settings.market.timeframe): s for s in settings.market.symbols}
+        self._series_of = {**{series: series for series in self._series}, **{s: key for key, s in self._series.items()}}
+        self._lines: dict[str, Timeline] = {}
         self._folds: dict[tuple[str, str], FeatureFold] = {}
         self._ledgers: dict[tuple[str, Alias], Ledger] = {}
-        self._newest_open_ms: dict[str, int] = {}
         self._stop = threading.Event()
         self._drawn = threading.Condition()
         self._thread = threading.Thread(target=self._follow, name="kalibre-live", daemon=True)
@@ -140,7 +148,7 @@ class LiveView:
     def wait_for(self, seq: int, *, timeout_s: float) -> bool:
         """Wait until the picture knows the log up to `seq`; returns whether it does."""
         with self._drawn:
-            return self._drawn.wait_for(lambda: self.picture.seq >= seq, timeout=timeout_s)
+            return self._drawn.wait_for(lambda: self.picture.ready and self.picture.seq >= seq, timeout=timeout_s)
 
     # --- the thread ---------------------------------------------------------------------------------------------------
 
@@ -174,6 +182,7 @@ class LiveView:
                     picture = self._take(event, picture)
                 position = events[-1].seq if len(events) == _PAGE else head
                 changed = True
+                self._touch()
             if follower.poll(upto=position):
                 self._fold_missing(log, follower, position)
                 changed = True
@@ -182,11 +191,16 @@ class LiveView:
 
     def _first_picture(self, log: EventLog, position: int) -> Picture:
         picture = Picture()
+        timeframe = self._settings.market.timeframe
+        # Of each series only its newest bar and its actions: the folds keep the bars that features need.
+        self._lines = {series: Timeline(symbol, timeframe, keep=1) for series, symbol in self._series.items()}
         for kind in ("tick", "kill", "automation"):
             event = log.latest(kind)
             if event is not None and event.seq <= position:
                 picture = self._take(event, picture)
-        for series in self._series:
+        for series, symbol in self._series.items():
+            for event in log.read(kinds={"corporate_action"}, key=symbol, upto=position, newest_revision=True):
+                picture = self._take(event, picture)
             newest = log.latest("bar", key=series, by="event_time")
             if newest is not None and newest.seq <= position:
                 picture = self._take(newest, picture)
@@ -199,12 +213,13 @@ class LiveView:
 
     def _take(self, event: Event, picture: Picture) -> Picture:
         match event.payload:
-            case BarClosed() as bar:
-                newest = self._newest_open_ms.get(event.key)
-                self._newest_open_ms[event.key] = bar.open_time if newest is None else max(newest, bar.open_time)
-                for fold in self._folds.values():
-                    if fold.series == event.key:
-                        fold.take(bar)
+            case BarClosed() | CorporateAction():
+                series = self._series_of.get(event.key)
+                if series is not None:
+                    self._lines[series].take(event)
+                    for fold in self._folds.values():
+                        if fold.series == series:
+                            fold.take(event)
             case Tick(now_ms=now_ms):
                 return replace(picture, market_lead_ms=now_ms - event.recorded_at)
             case Kill() as kill:
@@ -230,7 +245,7 @@ class LiveView:
             del self._folds[place]
         for place, model in needed.items():
             if place not in self._folds:
-                fold = FeatureFold(place[0], self._series[place[0]], self._settings.market.timeframe, model.bundle.spec)
+                fold = FeatureFold(self._series[place[0]], self._settings.market.timeframe, model.bundle.spec)
                 fold.read(log, upto=position, beat=self._touch, should_stop=self._stop.is_set)
                 self._folds[place] = fold
 
@@ -239,11 +254,15 @@ class LiveView:
 
     def _draw(self, picture: Picture, follower: ChampionFollower[ServedModel], position: int) -> Picture:
         views = {}
+        for fold in self._folds.values():
+            fold.settle(self._touch)
         for series, symbol in self._series.items():
             roles = {role: self._stand(series, role, follower.current.get((series, role))) for role in ROLES}
-            newest = self._newest_open_ms.get(series)
-            as_of_ms = None if newest is None else newest + timeframe_ms(self._settings.market.timeframe)
-            views[symbol] = SeriesView(symbol, as_of_ms, MappingProxyType(roles), self._overdue_ms(as_of_ms))
+            line = self._lines[series]
+            as_of_ms = None if line.last is None else line.last.open_time + timeframe_ms(line.timeframe)
+            views[symbol] = SeriesView(
+                symbol, as_of_ms, MappingProxyType(roles), self._overdue_ms(as_of_ms), _frozen(line)
+            )
         return replace(picture, seq=position, series=MappingProxyType(views), ready=True, problem="")
 
     def _stand(self, series: str, role: Alias, holder: Holder[ServedModel] | None) -> Standing:
@@ -256,9 +275,11 @@ class LiveView:
         if problem := fold.problem(model):
             return Standing(model=model, problem=problem)
         ledger = self._ledgers.get((series, role))
+        p_up = fold.p_up(model)
         return Standing(
             model=model,
-            p_up=fold.p_up(model),
+            p_up=p_up,
+            problem="" if p_up is not None else "a feature is unknown at this bar",
             holding=None if ledger is None else ledger.holding(fold.as_of_ms),
             decided=None if ledger is None else ledger.decided(fold.as_of_ms, model.model_id),
         )
@@ -283,6 +304,18 @@ class LiveView:
             self.picture = picture
             self._beat = time.monotonic()
             self._drawn.notify_all()
+
+
+def _frozen(line: Timeline) -> str:
+    undecided_ms = line.undecided_ms
+    if undecided_ms is None:
+        return ""
+    day = utc_text(undecided_ms)[:10]
+    return (
+        f"{line.symbol}: a corporate action on {day} was detected and nobody has decided on it, so prices from then on "
+        f"stand in a scale that nobody knows: look at `kalibre actions --symbol {line.symbol}`, then run "
+        f"`kalibre actions confirm` or `kalibre actions reject`"
+    )
 
 
 def _waiting(problem: str) -> Mapping[Alias, Standing]:

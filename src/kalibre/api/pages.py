@@ -18,20 +18,27 @@ pre { background: var(--soft); padding: .6rem; overflow-x: auto; border-radius: 
 """
 
 
-def documentation_page(openapi: Mapping[str, Any]) -> str:
+def documentation_page(openapi: Mapping[str, Any], *, address: str) -> str:
     """Return the page for an OpenAPI description.
+
+    Parameters
+    ----------
+    address
+        Host and port that the examples call.
 
     Examples
     --------
-    >>> page = documentation_page({"info": {"title": "T", "version": "1"}, "paths": {"/x": {"get": {"summary": "S"}}}})
-    >>> "<b>GET</b> /x" in page, "://" in page
-    (True, False)
+    >>> page = documentation_page(
+    ...     {"info": {"title": "T", "version": "1"}, "paths": {"/x": {"get": {"summary": "S"}}}}, address="trader:80"
+    ... )
+    >>> "<b>GET</b> /x" in page, "trader:80/x" in page, "://" in page
+    (True, True, False)
     """
     info = openapi["info"]
     about = "".join(f"<p>{_prose(part)}</p>" for part in info.get("description", "").split("\n\n") if part)
     schemas = openapi.get("components", {}).get("schemas", {})
     routes = "".join(
-        _route(method, path, route, schemas)
+        _route(method, path, route, schemas, address)
         for path, methods in sorted(openapi["paths"].items())
         for method, route in methods.items()
     )
@@ -49,7 +56,7 @@ def documentation_page(openapi: Mapping[str, Any]) -> str:
     )
 
 
-def _route(method: str, path: str, route: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
+def _route(method: str, path: str, route: Mapping[str, Any], schemas: Mapping[str, Any], address: str) -> str:
     text = route.get("description") or route.get("summary", "")
     rows = [
         (f"{item['name']} ({item['in']})", _kind(item.get("schema", {})), item.get("description", ""))
@@ -64,11 +71,11 @@ def _route(method: str, path: str, route: Mapping[str, Any], schemas: Mapping[st
     ]
     return (
         f"<section><h2><b>{escape(method.upper())}</b> {escape(path)}</h2><p>{_prose(text)}</p>{_table(rows)}"
-        f"{_table(answers)}<pre>{escape(_example(method, path, body, schemas))}</pre></section>"
+        f"{_table(answers)}<pre>{escape(_example(method, path, body, schemas, address))}</pre></section>"
     )
 
 
-def _example(method: str, path: str, body: Mapping[str, Any] | None, schemas: Mapping[str, Any]) -> str:
+def _example(method: str, path: str, body: Mapping[str, Any] | None, schemas: Mapping[str, Any], address: str) -> str:
     words = ["curl -s"]
     if method != "get":
         words.append(f"-X {method.upper()}")
@@ -79,7 +86,7 @@ def _example(method: str, path: str, body: Mapping[str, Any] | None, schemas: Ma
         required = schemas.get(name, {}).get("required", [])
         sample = json.dumps({field: "BTCUSDT" if field == "symbol" else "..." for field in required})
         words.append(f"-H 'Content-Type: application/json' -d '{sample}'")
-    return f"{' '.join(words)} localhost:8617{path}"
+    return f"{' '.join(words)} {address}{path}"
 
 
 def _fields(schema: Mapping[str, Any]) -> str:

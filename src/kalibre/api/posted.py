@@ -29,7 +29,8 @@ class Posted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What may be posted: a symbol and either one row of `features` or `bars`, oldest first, the last one just closed.
 
     `features` are the numbers of the model's columns in the model's order (`GET /ml/model/status` lists them); `bars`
-    must be enough for the features' warm-up.
+    must be enough for the features' warm-up. They are read as they are, in the caller's own scale: the corporate
+    actions that the server knows are not applied to them, so where a split lies among them, send adjusted ones.
     """
 
     symbol: str

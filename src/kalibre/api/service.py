@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kalibre.api.answers import Answer, Standing, answer
-from kalibre.api.auth import check_bind, keys_of
+from kalibre.api.auth import keys_of
 from kalibre.api.counters import Counters
 from kalibre.api.guard import Guard
 from kalibre.api.live import HEARTBEAT_LIMIT_S, LiveView, Picture, SeriesView
@@ -35,7 +35,7 @@ class Answers(msgspec.Struct, frozen=True):
 
 
 class Service:
-    """One serving process: everything that its routes need, and nothing global.
+    """What answers: everything that the routes need, and nothing global. Whether it may listen is not its question.
 
     Parameters
     ----------
@@ -49,11 +49,10 @@ class Service:
     Raises
     ------
     SettingsError
-        If it would listen where others can connect without secrets, or a key's scope is unknown.
+        If a key's scope is unknown.
     """
 
     def __init__(self, settings: Settings, *, log: EventLog | None = None, clock: Clock | None = None) -> None:
-        check_bind(settings.api)
         keys, self.session_key = keys_of(settings.api)
         self.guard = Guard(settings.api, keys)
         # Nobody needs the keys in clear from here on.
@@ -120,6 +119,8 @@ class Service:
             raise self.unknown_symbol(symbol)
         staleness = self.staleness_seconds(picture, view.as_of_ms)
         holds = self.holds(picture, staleness)
+        if view.frozen:
+            holds.append(view.frozen)
         champion = self._answer(picture, symbol, view.roles["champion"], holds, view.as_of_ms, staleness)
         self.counters.prediction(symbol, champion.signal)
         if not shadow:
@@ -183,7 +184,7 @@ class Service:
 
 
 def predict_once(settings: Settings, symbol: str, *, shadow: bool = False, patience_s: float = 120.0) -> Answer:
-    """Answer for one symbol's newest bar as the server would, without a server.
+    """Answer for one symbol's newest bar as the server would, without a server: nobody else can ask it.
 
     Raises
     ------

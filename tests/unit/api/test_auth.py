@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kalibre.api.app import create_app
 from kalibre.api.auth import ANONYMOUS, SCOPES, ApiKeys, check_bind, is_loopback, keys_of, may_stop
 from kalibre.api.guard import MAX_BODY_BYTES, Guard, require
-from kalibre.api.service import Service
+from kalibre.api.service import Service, predict_once
 from kalibre.core.errors import ApiError, SettingsError
 from kalibre.core.settings import ApiSettings, Settings
 
@@ -88,6 +90,16 @@ def test_a_public_address_is_refused_without_secrets(values: dict[str, Any], quo
     with pytest.raises(SettingsError, match=quoted) as caught:
         check_bind(api(host="0.0.0.0", **values))
     assert "changeme" not in str(caught.value)
+
+
+def test_only_what_listens_is_refused_a_public_address(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, api=api(host="0.0.0.0"))
+    with pytest.raises(SettingsError, match="public = true"):
+        create_app(settings)
+    # A forecast on the command line serves nobody else.
+    answer = predict_once(settings, "BTCUSDT")
+    assert (answer.signal, answer.model) == ("HOLD", None)
+    assert "no model is champion" in answer.reasons[0]
 
 
 def test_a_public_address_with_secrets_is_allowed() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kalibre.api.answers import Decided
 from kalibre.api.folds import Ledger
 from kalibre.api.hot import HotWire
 from kalibre.api.service import Service
@@ -135,6 +136,6 @@ def test_a_ledger_stands_where_the_paper_engine_left_it() -> None:
     assert ledger.holding(4 * CLOSE) is False
     signal = Signal(model="m", role="champion", action="EXIT", p_up=0.1, confidence=0.8, reasons=("why",))
     ledger.take(said(signal, 3 * CLOSE))
-    assert ledger.decided(3 * CLOSE, "m") == ("EXIT", ("why",))
+    assert ledger.decided(3 * CLOSE, "m") == Decided("EXIT", 0.1, ("why",))
     assert ledger.decided(3 * CLOSE, "another") is None
     assert ledger.decided(4 * CLOSE, "m") is None

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes.models import small_bundle
+from tests.fakes.models import bar_events, random_bars, small_bundle
 
 from kalibre.api import posted as post
-from kalibre.api.answers import Standing, answer, decide
+from kalibre.api.answers import Decided, Standing, answer, decide
+from kalibre.api.folds import FeatureFold
 from kalibre.api.served import ServedModel, single_score
 from kalibre.core.errors import ApiError
 from kalibre.models.calibrator import Calibrator
@@ -103,8 +104,40 @@ def test_any_hold_wins_and_every_reason_is_given() -> None:
     assert (held.signal, held.reasons, held.p_up) == ("HOLD", ["killed", "stale"], 0.9)
     empty = answer("X", Standing(problem="no model"), holds=["stale"], **common)
     assert (empty.signal, empty.p_up, empty.model, empty.reasons) == ("HOLD", None, None, ["no model", "stale"])
-    recorded = Standing(model=served, p_up=0.9, decided=("HOLD", ("the day is lost",)))
+    recorded = Standing(model=served, p_up=0.9, decided=Decided("HOLD", 0.9, ("the day is lost",)))
     assert answer("X", recorded, holds=[], **common).reasons == ["the day is lost"]
+
+
+@pytest.mark.parametrize(
+    ("decided", "p_up", "signal", "said"),
+    [
+        (Decided("ENTRY", 0.9, ("it was high",)), 0.9, "ENTRY", ["it was high"]),
+        (Decided("ENTRY", 0.9, ("it was high",)), 0.8, "ENTRY", ["it was high", "make it 0.8000"]),
+        (Decided("ENTRY", 0.9, ("it was high",)), 0.2, "HOLD", ["it was high", "at p_up 0.9000", "the next bar"]),
+        (Decided("HOLD", None, ("too few bars",)), 0.9, "HOLD", ["too few bars", "without a forecast"]),
+        (Decided("HOLD", 0.9, ("the day is lost",)), 0.8, "HOLD", ["the day is lost", "make it 0.8000"]),
+    ],
+)
+def test_a_decision_that_later_bars_contradict_is_not_repeated(
+    decided: Decided, p_up: float, signal: str, said: list[str]
+) -> None:
+    served = ServedModel(small_bundle(columns=COLUMNS))
+    standing = Standing(model=served, p_up=p_up, holding=False, decided=decided)
+    got = answer("X", standing, holds=[], as_of_ms=0, staleness_seconds=1.0, seq=3)
+    assert got.signal == signal
+    assert got.p_up == p_up
+    for text in said:
+        assert text in " / ".join(got.reasons)
+    assert (len(got.reasons) == 1) == (decided.p_up == p_up)
+
+
+def test_an_unknown_feature_is_no_forecast() -> None:
+    served = ServedModel(small_bundle(columns=COLUMNS))
+    fold = FeatureFold("BTCUSDT", "15m", served.bundle.spec)
+    for event in bar_events(random_bars(5)):
+        fold.take(event)
+    assert fold.p_up(served) is None
+    assert "5 bars" in fold.problem(served)
 
 
 def test_the_folder_of_routes_is_complete() -> None:

@@ -80,6 +80,8 @@ def health(request: Request, response: Response) -> Health:
         )
         if champion.problem and not champion.vacant:
             reasons.append(f"{symbol}: {champion.problem}")
+        if view.frozen:
+            reasons.append(view.frozen)
         if staleness is None:
             reasons.append(f"{symbol}: the log holds no bars; run `kalibre ingest --symbol {symbol}`")
         elif service.overdue(picture, view):

@@ -13,12 +13,17 @@ router = APIRouter(tags=["model"])
 
 
 class ModelStatus(View):
-    """One model: its thresholds, what it proved at its gates, and the columns that it reads, in order."""
+    """One model: its thresholds, what it proved at its gates, and the columns that it reads, in order.
+
+    `label` is what it learnt to foresee; `funded` says whether its study charged funding rates to positions held.
+    """
 
     model: str
     digest: str
     created_at: str
     horizon_bars: int
+    label: str
+    funded: bool
     entry_threshold: float
     exit_threshold: float
     calibration: dict[str, Any]
@@ -77,6 +82,8 @@ def _role(standing: Standing) -> RoleStatus:
             digest=bundle.digest,
             created_at=utc_text(bundle.created_at_ms),
             horizon_bars=model.horizon_bars,
+            label=bundle.label,
+            funded=bundle.funded,
             entry_threshold=model.entry_threshold,
             exit_threshold=model.exit_threshold,
             calibration=dict(bundle.calibration),

@@ -57,7 +57,11 @@ def predict_stored(
     dependencies=[needs("predict")],
 )
 async def predict_posted(request: Request) -> Response:
-    """Answer for posted bars, or for one posted row of features."""
+    """Answer for posted bars, or for one posted row of features.
+
+    Posted bars are read in the caller's own scale of prices: the corporate actions that the server knows are not
+    applied to them. Send bars that are adjusted where a split lies among them.
+    """
     service = service_of(request)
     posted = post.read(await request.body())
     answer = post.answer_features if posted.bars is None else post.answer_bars
