@@ -15,7 +15,7 @@ from kalibre.core.bars import Bar
 from kalibre.core.clock import Clock
 from kalibre.core.errors import SourceError, UsageError
 from kalibre.core.events import Event, Gap, Tick, new_event
-from kalibre.core.protocols import LiveSource, SourceBar
+from kalibre.core.protocols import LiveSource, PlayedSource, SourceBar
 from kalibre.log.protocol import EventLog
 
 _logger = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ class _Symbol:
             self.report.bars_read += 1
             await self._take(item)
             await self._retry_gaps()
+            self.queue.task_done()
         if not self.stopping:  # the stream is over: what is open now stays a hole
             await self._retry_gaps(final=True)
         self.report.held = tuple(bar.open_time for bar in self.series.checker.held)
@@ -209,7 +210,8 @@ async def ingest_live(
     calendar
         A calendar or its name, for all symbols.
     clock
-        Tells which bars are over, and gives the ticks.
+        Tells which bars are over, and gives the ticks. Where it is the source's own (a replay), each bar is stored, and
+        its close recorded as a tick before it, ere the next one is asked for: no bar is behind the recorded time.
     should_stop
         Looked at every `poll_s`; the bar in hand is finished, the rest is read again at the next start.
 
@@ -234,8 +236,9 @@ async def ingest_live(
         ways[symbol] = _Symbol(log, series, clock, options, IngestReport(symbol, timeframe, source.name))
     since = {symbol: way.series.cursor for symbol, way in ways.items() if way.series.cursor is not None}
     workers = [asyncio.create_task(way.run(), name=f"ingest {symbol}") for symbol, way in ways.items()]
-    reader = asyncio.create_task(_read(source, ways, timeframe, since))
-    ticker = asyncio.create_task(_tick(log, clock, options))
+    ticks = _Ticks(log, clock, options.tick_ms, played=isinstance(source, PlayedSource) and source.clock is clock)
+    reader = asyncio.create_task(_read(source, ways, timeframe, since, ticks))
+    ticker = asyncio.create_task(_tick(ticks, options.poll_s))
     try:
         while not reader.done() and not should_stop():
             _raise_failed(workers)
@@ -268,12 +271,18 @@ async def _close(queue: asyncio.Queue[SourceBar | None], *, discard: bool) -> No
     await queue.put(None)
 
 
-async def _read(source: LiveSource, ways: dict[str, _Symbol], timeframe: str, since: dict[str, int]) -> None:
+async def _read(
+    source: LiveSource, ways: dict[str, _Symbol], timeframe: str, since: dict[str, int], ticks: _Ticks
+) -> None:
     stream = source.stream(list(ways), timeframe, since_ms=since)
     try:
         async for item in stream:
             if item.symbol in ways:
+                if ticks.played:
+                    ticks.record()
                 await ways[item.symbol].queue.put(item)
+                if ticks.played:  # asked for the next bar, the source moves its clock on
+                    await ways[item.symbol].queue.join()
             else:
                 _logger.warning("%s sent a bar of %s, which was not asked for", source.name, item.symbol)
     finally:  # an asynchronous generator keeps its connections until it is closed
@@ -282,13 +291,27 @@ async def _read(source: LiveSource, ways: dict[str, _Symbol], timeframe: str, si
             await close()
 
 
-async def _tick(log: EventLog, clock: Clock, settings: LiveSettings) -> None:
-    """Record the clock whenever it enters another span; the same span is the same event."""
-    last = -1
+@dataclass
+class _Ticks:
+    """Records the clock whenever it has entered another span; the same span is the same event."""
+
+    log: EventLog
+    clock: Clock
+    tick_ms: int
+    played: bool
+    last_ms: int | None = None
+
+    def record(self) -> None:
+        now_ms = self.clock.now_ms() // self.tick_ms * self.tick_ms
+        if now_ms == self.last_ms:
+            return
+        self.last_ms = now_ms
+        # A played tick is recorded at the machine's time: how far the two are apart tells readers what is a replay.
+        recorded_at_ms = None if self.played else self.clock.now_ms()
+        self.log.append([new_event("clock", now_ms, Tick(now_ms=now_ms))], writer=WRITER, recorded_at_ms=recorded_at_ms)
+
+
+async def _tick(ticks: _Ticks, poll_s: float) -> None:
     while True:
-        span = clock.now_ms() // settings.tick_ms
-        if span != last:
-            last = span
-            now_ms = span * settings.tick_ms
-            log.append([new_event("clock", now_ms, Tick(now_ms=now_ms))], writer=WRITER, recorded_at_ms=clock.now_ms())
-        await asyncio.sleep(settings.poll_s)
+        ticks.record()
+        await asyncio.sleep(poll_s)

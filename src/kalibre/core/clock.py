@@ -1,9 +1,10 @@
-"""Time: UTC milliseconds inside, Europe/Istanbul for people, and a clock that tests can hold still."""
+"""Time: UTC milliseconds inside, Europe/Istanbul for people, and clocks that tests and replays move."""
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -44,6 +45,46 @@ class ManualClock:
         self._now_ms = now_ms
 
 
+class PlayedClock:
+    """The clock of a replay: it stands at the time that was played to, or runs on towards a later one.
+
+    Parameters
+    ----------
+    now_s
+        What measures the time between two readings, in seconds of any origin.
+
+    Examples
+    --------
+    >>> seconds = iter([0.0, 30.0, 90.0])
+    >>> clock = PlayedClock(lambda: next(seconds))
+    >>> clock.stand(1_000)
+    >>> clock.run(61_000, due_s=60.0)  # here the seconds are at 0
+    >>> clock.now_ms(), clock.now_ms()
+    (31000, 61000)
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._from_ms, self._to_ms = 0, 0
+        self._began_s, self._due_s = 0.0, 0.0
+
+    def now_ms(self) -> int:
+        """Return the time it stands at or has run to, never later than the one it runs towards."""
+        if self._from_ms == self._to_ms:
+            return self._to_ms
+        passed = (self._now_s() - self._began_s) / max(self._due_s - self._began_s, 1e-9)
+        return self._from_ms + int((self._to_ms - self._from_ms) * min(max(passed, 0.0), 1.0))
+
+    def stand(self, at_ms: int) -> None:
+        """Stop at a time, UTC milliseconds."""
+        self._from_ms = self._to_ms = at_ms
+
+    def run(self, to_ms: int, *, due_s: float) -> None:
+        """Run from where it stands to a time, to be there when `now_s` shows `due_s`."""
+        self._began_s, self._due_s = self._now_s(), due_s
+        self._to_ms = to_ms
+
+
 def to_text(time_ms: int, zone: ZoneInfo = ISTANBUL) -> str:
     """Write a time for a person, in Istanbul's time unless told otherwise.
 
@@ -53,6 +94,26 @@ def to_text(time_ms: int, zone: ZoneInfo = ISTANBUL) -> str:
     '2024-01-01 03:00'
     """
     return datetime.fromtimestamp(time_ms / 1000, tz=zone).strftime("%Y-%m-%d %H:%M")
+
+
+def parse_time(text: str) -> int:
+    """Read a time, UTC unless it says otherwise: `20240601`, `2024-06-01`, `2024-06-01T09:30+03:00`.
+
+    Raises
+    ------
+    UsageError
+        If it is none; the message quotes it.
+
+    Examples
+    --------
+    >>> parse_time("20240101") == parse_time("2024-01-01T03:00+03:00") == 1_704_067_200_000
+    True
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no date: write it as 20240601 or 2024-06-01T09:30 (UTC)") from error
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def parse_timerange(text: str) -> tuple[int | None, int | None]:

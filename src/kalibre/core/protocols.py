@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.core.bars import Bar, Bars
+from kalibre.core.clock import Clock
 from kalibre.core.events import Event
 
 FloatArray = NDArray[np.float64]
@@ -50,6 +51,34 @@ class LiveSource(Source, Protocol):
         self, symbols: Sequence[str], timeframe: str, *, since_ms: Mapping[str, int] | None = None
     ) -> AsyncIterator[SourceBar]:
         """Yield closed bars as they close, after a back-fill from `since_ms` (open time of the last bar known)."""
+        ...
+
+
+@runtime_checkable
+class PlayedSource(LiveSource, Protocol):
+    """A source that plays a history as if it were happening, by a clock of its own.
+
+    The clock moves on only when the next bar of `stream` is asked for: who asks after having stored the last one
+    records a time that no bar is behind of.
+    """
+
+    clock: Clock
+
+    def first_close(
+        self, symbols: Sequence[str], timeframe: str, *, since_ms: Mapping[str, int] | None = None
+    ) -> int | None:
+        """Return when the first bar closes that is left to be played, UTC ms; None if none is left."""
+        ...
+
+    def begin(
+        self,
+        symbols: Sequence[str],
+        timeframe: str,
+        *,
+        since_ms: Mapping[str, int] | None = None,
+        clock_ms: int | None = None,
+    ) -> None:
+        """Set the clock behind what the reader has (`since_ms`, open times) and the time that it recorded last."""
         ...
 
 

@@ -1,14 +1,16 @@
-"""Any stored history as a live stream, at any speed: a file, another source, or the event log itself."""
+"""Any stored history as a live stream, at any speed and by its own clock: a file, another source, the event log."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from kalibre.core.bars import OPTIONAL, Bar, Bars, concat
+from kalibre.core.clock import PlayedClock, to_text
 from kalibre.core.errors import SourceError, UnknownSymbolError, UsageError
 from kalibre.core.events import BarClosed, series_key
 from kalibre.core.protocols import Source, SourceBar
@@ -18,6 +20,9 @@ from kalibre.sources.base import check_range, chunks
 
 class Replay:
     """A stored history, streamed as if it were happening.
+
+    It has a clock of its own, `clock`: at the close of a bar when that bar is handed out, on the way to the next close
+    (at the speed) once the reader asks for it. It never passes the close of a bar that is not handed out yet.
 
     Exactly one of `path`, `source`, `log_url` and `bars` says what is played.
 
@@ -35,7 +40,7 @@ class Replay:
         `max`, or how many times faster than the market: `60x`, `1x`, `60`.
     live_from_ms
         Where the past ends and the playing begins, UTC ms: `history` has the bars that had closed by then, `stream` the
-        later ones. None: all is past for `history`, and all is played by `stream`.
+        later ones. None: all is past for `history`, and all is played by `stream`, until `begin` says otherwise.
     sleep, now_s
         What waits and what measures time (seconds, of any origin); tests pass their own.
 
@@ -68,7 +73,7 @@ class Replay:
         speed: str | float = "max",
         live_from_ms: int | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        now_s: Callable[[], float] | None = None,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         if sum(map(bool, (path, source, log_url, bars))) != 1:
             raise UsageError(
@@ -91,11 +96,69 @@ class Replay:
         self._live_from_ms = live_from_ms
         self._sleep = sleep
         self._now_s = now_s
+        self._begun = False
+        self._held: dict[tuple[str, str], Bars] = {}
+        self.clock = PlayedClock(now_s)
+
+    def first_close(
+        self, symbols: Sequence[str], timeframe: str, *, since_ms: Mapping[str, int] | None = None
+    ) -> int | None:
+        """Return when the first bar closes that is left to be played, UTC ms; None if none is left.
+
+        Raises
+        ------
+        UnknownSymbolError
+            If the history does not hold one of the series.
+        """
+        lines = [self._line(symbol, timeframe, (since_ms or {}).get(symbol)) for symbol in symbols]
+        firsts = [first for line in lines if (first := next(line, None)) is not None]
+        return min((close_ms for close_ms, _, _ in firsts), default=None)
+
+    def begin(
+        self,
+        symbols: Sequence[str],
+        timeframe: str,
+        *,
+        since_ms: Mapping[str, int] | None = None,
+        clock_ms: int | None = None,
+    ) -> None:
+        """Set the clock to where playing begins; from now on `history` has what has closed by it, as an exchange would.
+
+        That is the latest of `live_from_ms`, the close of the newest bar that the reader has (`since_ms`, open times),
+        and `clock_ms`, the time that it recorded last; with none of these, the opening of the first bar.
+
+        Raises
+        ------
+        UnknownSymbolError
+            If the history does not hold one of the series.
+        UsageError
+            If playing is to begin after the history has ended.
+        """
+        step_ms = timeframe_ms(timeframe)
+        reached = [open_ms + step_ms for open_ms in (since_ms or {}).values()]
+        if clock_ms is not None:
+            reached.append(clock_ms)
+        if self._live_from_ms is not None:
+            held = [bars for symbol in symbols if len(bars := self._series(symbol, timeframe))]
+            newest_ms = max((int(bars.close_time[-1]) for bars in held), default=0)
+            if self._live_from_ms >= newest_ms:
+                raise UsageError(
+                    f"playing is to begin at {to_text(self._live_from_ms)}, but the history ends at "
+                    f"{to_text(newest_ms)} (Istanbul time): name an earlier time"
+                )
+            reached.append(self._live_from_ms)
+        if not reached:
+            first = self.first_close(symbols, timeframe)
+            reached.append((first or 0) - step_ms)
+        self.clock.stand(max(reached))
+        self._begun = True
 
     def history(
         self, symbol: str, timeframe: str, *, start_ms: int | None = None, end_ms: int | None = None
     ) -> Iterator[Bars]:
-        """Yield the bars that had closed by `live_from_ms`, with `start_ms <= open_time < end_ms`, oldest first.
+        """Yield the bars of the past with `start_ms <= open_time < end_ms`, oldest first.
+
+        The past is what had closed by `live_from_ms`, or by the clock once playing has begun.
 
         Raises
         ------
@@ -104,9 +167,9 @@ class Replay:
         """
         timeframe_ms(timeframe)
         check_range(start_ms, end_ms)
-        for bars in self._stored(symbol, timeframe):
-            part = bars.between(start_ms, end_ms)
-            yield from chunks(part if self._live_from_ms is None else part[part.close_time <= self._live_from_ms])
+        part = self._series(symbol, timeframe).between(start_ms, end_ms)
+        until_ms = self.clock.now_ms() if self._begun else self._live_from_ms
+        yield from chunks(part if until_ms is None else part[part.close_time <= until_ms])
 
     async def stream(
         self, symbols: Sequence[str], timeframe: str, *, since_ms: Mapping[str, int] | None = None
@@ -114,7 +177,8 @@ class Replay:
         """Yield the bars after `live_from_ms` and after `since_ms`, in order of their closes over all symbols.
 
         Between two closes it waits as long as the market did, divided by the speed; a late reader is not waited for
-        twice, the schedule is kept from the first bar on. Ends with the history.
+        twice, the schedule is kept from the first bar on. Where `begin` set the clock, the first bar is waited for too,
+        from its opening at the earliest. Ends with the history.
 
         Raises
         ------
@@ -126,30 +190,41 @@ class Replay:
         if not symbols:
             raise UsageError("replay: no symbol was given; name at least one")
         lines = [self._line(symbol, timeframe, (since_ms or {}).get(symbol)) for symbol in dict.fromkeys(symbols)]
-        now_s = self._now_s or asyncio.get_running_loop().time
-        begun: tuple[int, float] | None = None
+        start: tuple[int, float] | None = None
         for close_ms, _, item in heapq.merge(*lines, key=lambda entry: entry[:2]):
-            if begun is None:
-                begun = (close_ms, now_s())
-            due_s = begun[1] + (close_ms - begun[0]) / 1_000 / self._speed
+            if start is None:
+                first_ms = max(self.clock.now_ms(), item.bar.open_time) if self._begun else close_ms
+                start = (first_ms, self._now_s())
+                self.clock.stand(first_ms)
+            due_s = start[1] + (close_ms - start[0]) / 1_000 / self._speed
+            self.clock.run(close_ms, due_s=due_s)
             # At full speed too the loop is given its turn: a reader's other tasks must not starve.
-            await self._sleep(max(0.0, due_s - now_s()))
+            await self._sleep(max(0.0, due_s - self._now_s()))
+            self.clock.stand(close_ms)
             yield item
 
     def _line(self, symbol: str, timeframe: str, since_ms: int | None) -> Iterator[tuple[int, str, SourceBar]]:
         step_ms = timeframe_ms(timeframe)
-        for bars in self._stored(symbol, timeframe):
-            part = bars if self._live_from_ms is None else bars[bars.close_time > self._live_from_ms]
-            for bar in part.between(None if since_ms is None else since_ms + 1, None):
-                item = SourceBar(symbol=symbol, timeframe=timeframe, bar=bar, provenance="replayed")
-                yield bar.open_time + step_ms, symbol, item
+        bars = self._series(symbol, timeframe)
+        part = bars if self._live_from_ms is None else bars[bars.close_time > self._live_from_ms]
+        for bar in part.between(None if since_ms is None else since_ms + 1, None):
+            item = SourceBar(symbol=symbol, timeframe=timeframe, bar=bar, provenance="replayed")
+            yield bar.open_time + step_ms, symbol, item
 
-    def _stored(self, symbol: str, timeframe: str) -> Iterator[Bars]:
+    def _series(self, symbol: str, timeframe: str) -> Bars:
+        """Return what is played, read once: a reader asks for missing bars again and again."""
+        held = self._held.get((symbol, timeframe))
+        if held is None:
+            held = self._held[symbol, timeframe] = self._stored(symbol, timeframe)
+        return held
+
+    def _stored(self, symbol: str, timeframe: str) -> Bars:
         if self._source is not None:
-            return self._source.history(symbol, timeframe)
+            parts = list(self._source.history(symbol, timeframe))
+            return concat(parts) if parts else Bars.from_rows(symbol, timeframe, [])
         if self._bars is not None:
-            return iter([_own(self._bars, symbol, timeframe)])
-        return iter([self._logged(symbol, timeframe)])
+            return _own(self._bars, symbol, timeframe)
+        return self._logged(symbol, timeframe)
 
     def _logged(self, symbol: str, timeframe: str) -> Bars:
         from kalibre.log import open_log
