@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import json
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Mapping
 from enum import Enum
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kalibre.core.bars import OPTIONAL, Bar, Bars
 from kalibre.core.events import BarClosed, CorporateAction, Event
+from kalibre.core.protocols import FloatArray
 
 _FIELDS = Bar.__struct_fields__
-_SCALED = {"open": 1, "high": 1, "low": 1, "close": 1, "volume": -1, "taker_buy_volume": -1}
-"""Which fields a corporate action multiplies by its factor (1) or divides by it (-1)."""
+_values = attrgetter(*_FIELDS)
+_TIME = _FIELDS.index("open_time")
+_PRICES = ("open", "high", "low", "close")
+_VOLUMES = ("volume", "taker_buy_volume")
+"""A corporate action multiplies prices by its factor and divides volumes by it; money and counts stay."""
 
 
 class Change(Enum):
@@ -61,10 +67,14 @@ class Timeline:
         self.symbol, self.timeframe = symbol, timeframe
         self.n_bars = 0
         """Bars taken since the first, those no longer kept included."""
+        self.last: Bar | None = None
+        """The newest bar, as it was traded."""
         self._keep = keep
-        self._rows: list[Bar] = []
-        self._times: list[int] = []
+        # Twice the room: a bar is appended in place, and only every `keep` bars the rows move to the front.
+        self._buffer = np.empty((2 * keep, len(_FIELDS)))
+        self._start = self._end = 0
         self._actions: dict[int, CorporateAction] = {}
+        self._learn_actions()
 
     def take(self, event: Event) -> Change:
         """Take a `bar` or `corporate_action` event of this series and say what it means."""
@@ -76,99 +86,152 @@ class Timeline:
         return Change.NOTHING
 
     def _take_bar(self, closed: BarClosed, revision: int) -> Change:
-        bar = Bar(**{name: getattr(closed, name) for name in _FIELDS})
-        times = self._times
-        if not times or bar.open_time > times[-1]:
+        bar = Bar(**dict(zip(_FIELDS, _values(closed), strict=True)))
+        if self.last is None or bar.open_time > self.last.open_time:
             self.n_bars += 1
-            self._rows.append(bar)
-            times.append(bar.open_time)
-            if len(times) > self._keep:
-                del self._rows[0], times[0]
+            self._append(bar)
             return Change.NEXT
-        place = bisect_left(times, bar.open_time)
-        if times[place] == bar.open_time:
-            if self._rows[place] == bar:
+        rows = self._rows
+        place = int(np.searchsorted(rows[:, _TIME], bar.open_time))
+        row = np.array(_values(bar), dtype=np.float64)
+        if rows[place, _TIME] == bar.open_time:
+            if np.array_equal(rows[place], row, equal_nan=True):
                 return Change.NOTHING
-            self._rows[place] = bar
-            return Change.CORRECTED if place == len(times) - 1 else Change.REWRITTEN
-        if revision == 0:
-            self.n_bars += 1
-        if place == 0 and len(times) == self._keep:
+            rows[place] = row
+            if place < len(rows) - 1:
+                return Change.REWRITTEN
+            self.last = bar
+            return Change.CORRECTED
+        if place == 0 and len(rows) == self._keep:
+            # It cannot be told any more whether it was there; a bar that is revised was.
+            self.n_bars += revision == 0
             return Change.NOTHING
-        self._rows.insert(place, bar)
-        times.insert(place, bar.open_time)
-        if len(times) > self._keep:
-            del self._rows[0], times[0]
+        self.n_bars += 1
+        self._insert(place, row)
         return Change.REWRITTEN
 
+    def _append(self, bar: Bar) -> None:
+        if self._end == len(self._buffer):
+            kept = self._rows[-self._keep :]
+            self._buffer[: len(kept)] = kept
+            self._start, self._end = 0, len(kept)
+        self._buffer[self._end] = _values(bar)
+        self._end += 1
+        self._start = max(self._start, self._end - self._keep)
+        self.last = bar
+
+    def _insert(self, place: int, row: FloatArray) -> None:
+        rows = self._rows
+        if len(rows) == self._keep:
+            rows[: place - 1] = rows[1:place].copy()
+            rows[place - 1] = row
+            return
+        # Below `keep` rows nothing has moved yet: there is room behind them.
+        self._end += 1
+        rows = self._rows
+        rows[place + 1 :] = rows[place:-1].copy()
+        rows[place] = row
+
     def _take_action(self, event_time: int, action: CorporateAction) -> Change:
-        before = self.scale(self._times[-1]) if self._times else 1.0
+        before = _factor(self._actions.get(event_time))
         self._actions[event_time] = action
-        after = self.scale(self._times[-1]) if self._times else 1.0
-        return Change.NOTHING if before == after else Change.REWRITTEN
+        self._learn_actions()
+        reaches = self.last is not None and event_time <= self.last.open_time
+        return Change.REWRITTEN if reaches and before != _factor(action) else Change.NOTHING
+
+    def _learn_actions(self) -> None:
+        self._since: list[int] = []
+        self._scales: list[float] = [1.0]
+        for time, action in sorted(self._actions.items()):
+            if action.status == "confirmed":
+                self._since.append(time)
+                self._scales.append(self._scales[-1] * action.factor)
+        self._undecided = min((time for time, one in self._actions.items() if one.status == "detected"), default=None)
 
     # --- what is known ------------------------------------------------------------------------------------------------
 
+    @property
+    def _rows(self) -> FloatArray:
+        return self._buffer[self._start : self._end]
+
     def scale(self, open_time: int) -> float:
         """Return what prices of a bar that opens then are multiplied by."""
-        factor = 1.0
-        for time in sorted(self._actions):
-            if time <= open_time and self._actions[time].status == "confirmed":
-                factor *= self._actions[time].factor
-        return factor
+        return self._scales[bisect_right(self._since, open_time)] if self._since else 1.0
 
     @property
     def undecided_ms(self) -> int | None:
         """Time of the oldest `detected` action, up to the newest bar, that was neither confirmed nor rejected."""
-        last = self._times[-1] if self._times else 0
-        times = [time for time, one in self._actions.items() if one.status == "detected" and time <= last]
-        return min(times, default=None)
-
-    @property
-    def last(self) -> Bar | None:
-        """The newest bar, as it was traded."""
-        return self._rows[-1] if self._rows else None
+        if self._undecided is None or self.last is None or self._undecided > self.last.open_time:
+            return None
+        return self._undecided
 
     def scaled(self, bar: Bar) -> Bar:
         """Return a bar in the series' scale."""
-        factor = self.scale(bar.open_time)
-        if factor == 1.0:
+        scale = self.scale(bar.open_time)
+        if scale == 1.0:
             return bar
-        values = {name: getattr(bar, name) for name in _FIELDS}
-        for name, power in _SCALED.items():
-            if values[name] is not None:
-                values[name] = values[name] * factor if power > 0 else values[name] / factor
+        values = dict(zip(_FIELDS, _values(bar), strict=True))
+        values |= {name: values[name] * scale for name in _PRICES}
+        values |= {name: values[name] / scale for name in _VOLUMES if values[name] is not None}
         return Bar(**values)
+
+    def find(self, open_time: int) -> Bar | None:
+        """Return the kept bar that opens then, in the series' scale."""
+        place = self._place(open_time)
+        found = self._rows[place] if place < len(self._rows) else None
+        return None if found is None or found[_TIME] != open_time else self.scaled(_bar(found.tolist()))
+
+    def after(self, open_time: int) -> int:
+        """Return how many of the bars kept open after a time."""
+        return len(self._rows) - self._place(open_time + 1)
 
     def bars(self) -> list[Bar]:
         """Return the bars kept, oldest first, in the series' scale."""
-        if not any(action.status == "confirmed" for action in self._actions.values()):
-            return list(self._rows)
-        return [self.scaled(bar) for bar in self._rows]
+        return [self.scaled(_bar(row)) for row in self._rows.tolist()]
 
     def since(self, open_time: int) -> list[Bar]:
         """Return the bars kept that open after a time, in the series' scale."""
-        return [self.scaled(bar) for bar in self._rows[bisect_right(self._times, open_time) :]]
+        return [self.scaled(_bar(row)) for row in self._rows[self._place(open_time + 1) :].tolist()]
+
+    def history(self, *, newest: bool = True) -> Bars:
+        """Return the bars kept as one series, in the series' scale, with or without the newest.
+
+        An optional value that one bar lacks is NaN in that bar only, as it is step by step.
+        """
+        rows = self._rows if newest else self._rows[:-1]
+        columns: dict[str, Any] = {name: rows[:, place].copy() for place, name in enumerate(_FIELDS)}
+        times = columns["open_time"] = columns["open_time"].astype(np.int64)
+        for name in OPTIONAL:
+            if np.isnan(columns[name]).all():
+                columns[name] = None
+        if self._since:
+            scale = np.array(self._scales)[np.searchsorted(self._since, times, side="right")]
+            columns |= {name: columns[name] * scale for name in _PRICES}
+            columns |= {name: columns[name] / scale for name in _VOLUMES if columns[name] is not None}
+        return Bars(symbol=self.symbol, timeframe=self.timeframe, **columns)
+
+    def _place(self, open_time: int) -> int:
+        return int(np.searchsorted(self._rows[:, _TIME], open_time))
 
     # --- state --------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Return everything that later answers depend on."""
-        table = np.full((len(self._rows), len(_FIELDS)), np.nan)
-        for i, bar in enumerate(self._rows):
-            table[i] = [np.nan if (value := getattr(bar, name)) is None else value for name in _FIELDS]
+        """Return everything that later answers depend on; its array is the one in use, to be copied if it is kept."""
         actions = [[time, one.factor, one.status, one.evidence] for time, one in sorted(self._actions.items())]
-        return {"rows": table, "n_bars": self.n_bars, "actions": json.dumps(actions)}
+        return {"rows": self._rows, "n_bars": self.n_bars, "actions": json.dumps(actions)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take on a state returned by `state`."""
+        """Take on a state returned by `state` of a series that keeps as many bars."""
+        rows: NDArray[np.float64] = np.array(state["rows"], dtype=np.float64)
         self.n_bars = int(state["n_bars"])
-        self._rows = [_bar(row) for row in np.asarray(state["rows"]).tolist()]
-        self._times = [bar.open_time for bar in self._rows]
+        self._start, self._end = 0, len(rows)
+        self._buffer[: len(rows)] = rows
+        self.last = _bar(rows[-1].tolist()) if len(rows) else None
         self._actions = {
             time: CorporateAction(factor=factor, status=status, evidence=evidence)
             for time, factor, status, evidence in json.loads(state["actions"])
         }
+        self._learn_actions()
 
 
 def as_bars(symbol: str, timeframe: str, rows: list[Bar]) -> Bars:
@@ -182,5 +245,10 @@ def as_bars(symbol: str, timeframe: str, rows: list[Bar]) -> Bars:
 
 
 def _bar(row: list[float]) -> Bar:
-    values: dict[str, Any] = dict(zip(_FIELDS, (None if math.isnan(value) else value for value in row), strict=True))
-    return Bar(**{**values, "open_time": int(row[0])})
+    values: list[Any] = [None if math.isnan(value) else value for value in row]
+    values[_TIME] = int(values[_TIME])
+    return Bar(**dict(zip(_FIELDS, values, strict=True)))
+
+
+def _factor(action: CorporateAction | None) -> float:
+    return action.factor if action is not None and action.status == "confirmed" else 1.0
