@@ -129,6 +129,7 @@ def backtest(
     config: ConfigOption = None,
 ) -> None:
     """Trade a stored model on stored bars; says which of them it had learnt from."""
+    from kalibre.bars.funding import load_funding
     from kalibre.models.bundle import load_bundle
     from kalibre.registry.candidates import backtest_bundle, load_study, model_of
 
@@ -139,14 +140,19 @@ def backtest(
         bars = stored_bars(
             log, settings, symbol or bundle.symbol, timeframe=bundle.timeframe, timerange=timerange, days=days
         )
-    outcome = backtest_bundle(bundle, bars, calendar=settings.market.calendar, study=load_study(settings, chosen))
+        funding = load_funding(log, bars)
+    study = load_study(settings, chosen)
+    outcome = backtest_bundle(bundle, bars, calendar=settings.market.calendar, study=study, funding=funding)
 
     def show(console: Console) -> None:
         from rich.table import Table
 
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
         for name, value in outcome.items():
-            table.add_row(name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else str(value))
+            rows = value.items() if isinstance(value, dict) else [("", value)]
+            for part, figure in rows:
+                text = f"{figure:.4g}" if isinstance(figure, float) else str(figure)
+                table.add_row(f"{name} {part}".replace("_", " ").strip(), text)
         console.print(table)
 
     emit(outcome, as_json=as_json, show=show)
@@ -161,7 +167,8 @@ def calibrate(
 ) -> None:
     """Check a model's calibration on bars later than its own, and store a recalibrated version."""
     from kalibre.models.bundle import load_bundle
-    from kalibre.registry.candidates import load_study, model_of, recalibrate
+    from kalibre.registry.candidates import load_study, model_of
+    from kalibre.registry.recalibration import recalibrate
 
     settings = settings_of(config, symbols=[symbol] if symbol else None)
     with opened_log(settings) as log:

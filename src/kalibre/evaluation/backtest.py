@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,34 @@ class Trades:
 
 
 @dataclass(frozen=True)
+class FundingPaid:
+    """What holding a perpetual future cost over a run, on top of fees and slippage."""
+
+    bars_due: int
+    """Bars at whose close a rate fell due."""
+    bars_charged: int
+    """Those of them at whose close something was held."""
+    paid: float
+    """Quote currency; below 0 where more was received than paid."""
+
+    @classmethod
+    def of(cls, simulation: Simulation, bars: Bars, funding: FloatArray) -> FundingPaid:
+        """Add up what the engine charged: rate times the value held at each close."""
+        due = funding != 0
+        return cls(
+            bars_due=int(due.sum()),
+            bars_charged=int((due & simulation.position).sum()),
+            paid=float((simulation.quantity * bars.close * funding).sum()),
+        )
+
+    def __add__(self, other: FundingPaid) -> FundingPaid:
+        """Pool two runs."""
+        return FundingPaid(
+            self.bars_due + other.bars_due, self.bars_charged + other.bars_charged, self.paid + other.paid
+        )
+
+
+@dataclass(frozen=True)
 class BacktestResult:
     """A policy's record over a series of bars. Fractions, not percent; per-bar arrays have shape (n_bars,)."""
 
@@ -58,11 +86,15 @@ class BacktestResult:
     total_return: float
     bars_per_year: float
     buy_and_hold: BacktestResult | None = None
+    funding: FundingPaid | None = None
+    """None where no rates were given."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures, without the per-bar arrays, ready for JSON."""
         names = ("sharpe", "max_drawdown", "win_rate", "turnover", "exposure", "n_trades", "total_return")
         figures: dict[str, Any] = {name: getattr(self, name) for name in names}
+        if self.funding is not None:
+            figures["funding"] = asdict(self.funding)
         if self.buy_and_hold is not None:
             figures["buy_and_hold"] = self.buy_and_hold.as_dict()
         return figures
@@ -171,7 +203,8 @@ def buy_and_hold(
     always, calm = np.ones(len(bars)), np.full(len(bars), 1e-12)
     patient = risk.model_copy(update={"max_exposure": 1.0, "risk_per_trade": 1.0, "daily_loss": 1.0})
     simulation = simulate(bars, always, calm, Policy(0.5, 0.0), costs, patient, horizon_bars=1, funding=funding)
-    return summarise(simulation, initial_cash=risk.initial_cash, bars_per_year=bars_per_year)
+    result = summarise(simulation, initial_cash=risk.initial_cash, bars_per_year=bars_per_year)
+    return replace(result, funding=_paid(simulation, bars, funding))
 
 
 def backtest(
@@ -206,4 +239,8 @@ def backtest(
     simulation = simulate(bars, p_up, volatility, policy, costs, risk, horizon_bars=horizon_bars, funding=funding)
     result = summarise(simulation, initial_cash=risk.initial_cash, bars_per_year=bars_per_year)
     hold = buy_and_hold(bars, costs, risk, bars_per_year=bars_per_year, funding=funding)
-    return BacktestResult(**{**vars(result), "buy_and_hold": hold})
+    return replace(result, buy_and_hold=hold, funding=_paid(simulation, bars, funding))
+
+
+def _paid(simulation: Simulation, bars: Bars, funding: FloatArray | None) -> FundingPaid | None:
+    return None if funding is None else FundingPaid.of(simulation, bars, funding)

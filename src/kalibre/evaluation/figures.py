@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kalibre.core.protocols import FloatArray
+from kalibre.evaluation.backtest import FundingPaid
 from kalibre.evaluation.gates import GateVerdict
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class WindowFigures:
     trading: TradingFigures
     dummies: tuple[DummyFigures, ...]
     curve: Curve
+    funding: FundingPaid | None = None
+    """Summed over the parts, each of which starts from the initial cash; None where no rates are recorded."""
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 
 from kalibre.core.protocols import FloatArray
 from kalibre.dataset.join import Dataset
+from kalibre.evaluation.backtest import FundingPaid
 from kalibre.evaluation.calibration import calibration_error
 from kalibre.evaluation.figures import DummyFigures, FoldFigures, ForecastFigures, Span, ThresholdMap, WindowFigures
 from kalibre.evaluation.gates import GateWindow
@@ -55,6 +58,7 @@ def window_figures(name: str, material: Material, parts: Parts, *, seed: int) ->
         trading=pooled_trading([part.result for part in parts.model]),
         dummies=dummies,
         curve=curve,
+        funding=_funding_paid(parts.model),
     )
 
 
@@ -93,6 +97,11 @@ def gate_window(window: WindowFigures) -> GateWindow:
         max_drawdown=window.trading.max_drawdown,
         ece_chance=window.forecast.ece_band[1],
     )
+
+
+def _funding_paid(parts: Sequence[Outcome]) -> FundingPaid | None:
+    paid = [part.result.funding for part in parts if part.result.funding is not None]
+    return reduce(add, paid) if paid else None
 
 
 def _samples(parts: Sequence[Outcome]) -> tuple[FloatArray, FloatArray]:

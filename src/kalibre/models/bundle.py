@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -31,6 +31,8 @@ MODEL_FILE: Final = "model.txt"
 BUNDLE_FILE: Final = "bundle.json"
 MANIFEST_FILE: Final = "manifest.json"
 _FORMAT: Final = 2
+_MODEL_ID: Final = re.compile(r"[A-Za-z0-9._]+-[0-9]+[smhdw]-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
+_EXAMPLE_ID: Final = "BTCUSDT-15m-20240131T120000Z-0123abcd"
 _OLDER_FORMATS: Final = (1,)
 """Format 1 said neither which label was learnt nor whether funding was charged, and its ids would come out different
 if that were filled in, so its bundles are refused by name, not guessed at."""
@@ -220,10 +222,8 @@ def load_bundle(models_dir: Path, model_id: str, digest: str | None = None) -> M
     ModelError
         If a file is missing, damaged or not what the digest says; the message names it.
     """
-    folder = models_dir / model_id
-    if not re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._-]*", model_id) or not folder.is_dir():
-        there = sorted(path.name for path in models_dir.glob("[!.]*")) if models_dir.is_dir() else []
-        raise RegistryError(f"model {model_id!r} is not in {str(models_dir)!r}: there is {', '.join(there) or 'none'}")
+    stored_ids = [path.name for path in models_dir.glob("[!.]*")] if models_dir.is_dir() else []
+    folder = models_dir / known_model_id(model_id, stored_ids, where=models_dir)
     try:
         stored = {name: (folder / name).read_bytes() for name in (MODEL_FILE, BUNDLE_FILE, MANIFEST_FILE)}
     except OSError as error:
@@ -250,6 +250,35 @@ def load_bundle(models_dir: Path, model_id: str, digest: str | None = None) -> M
         raise ModelError(
             f"model {model_id} was stored by another version of Kalibre: {error!r}; train again"
         ) from error
+
+
+def known_model_id(model_id: str, stored: Iterable[str], *, where: Path) -> str:
+    """Return a model id that names something stored; whatever else a caller was given never becomes a path.
+
+    Parameters
+    ----------
+    model_id
+        As a person or the log gave it.
+    stored, where
+        The ids that there are, and the folder that holds them.
+
+    Raises
+    ------
+    RegistryError
+        If it is no id, or none that is stored; the message quotes it and lists those that are.
+
+    Examples
+    --------
+    >>> known_model_id("../../etc", [], where=Path("models"))
+    Traceback (most recent call last):
+    kalibre.core.errors.RegistryError: model '../../etc' is not in 'models' and is no model id, which reads like ...
+    """
+    there = sorted(stored)
+    form = "" if _MODEL_ID.fullmatch(model_id) else f" and is no model id, which reads like {_EXAMPLE_ID}"
+    if form or model_id not in there:
+        known = f"there is {', '.join(there)}" if there else "there is none yet: run `kalibre train`"
+        raise RegistryError(f"model {model_id!r} is not in {str(where)!r}{form}; {known}")
+    return model_id
 
 
 def _read(content: Mapping[str, Any], text: str) -> ModelBundle:

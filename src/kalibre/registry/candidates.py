@@ -6,26 +6,23 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kalibre.core.bars import Bars
 from kalibre.core.clock import Clock, SystemClock
-from kalibre.core.errors import EvaluationError, RegistryError
+from kalibre.core.errors import RegistryError, UsageError
 from kalibre.core.events import ModelTrained, Promotion, new_event, series_key
 from kalibre.core.protocols import FloatArray
 from kalibre.core.settings import Settings
 
 if TYPE_CHECKING:
+    from kalibre.evaluation.backtest import FundingPaid
     from kalibre.log.protocol import EventLog
     from kalibre.models.bundle import ModelBundle
 
 Progress = Callable[[str, int, int], None]
-_LEAST_INDEPENDENT = 400
-"""A calibration error needs so many forecasts whose horizons do not overlap; recalibration judges on one half."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,8 @@ def train_candidate(
 ) -> Candidate:
     """Run the study on bars, store its model and its figures, and record both; nothing is promoted.
 
-    The bundle is stored before the log names it: a `model` event never points at nothing.
+    Funding rates that the log holds for the bars are charged on top of the costs. The bundle is stored before the log
+    names it: a `model` event never points at nothing.
 
     Raises
     ------
@@ -56,6 +54,7 @@ def train_candidate(
         Whatever the study refuses (too few bars, one class only, a full disk); then nothing is stored.
     """
     from kalibre.bars.calendars import get_calendar
+    from kalibre.bars.funding import load_funding
     from kalibre.evaluation.study import run_study
 
     now_ms = (clock or SystemClock()).now_ms()
@@ -67,15 +66,17 @@ def train_candidate(
         final=final,
         progress=progress,
         created_at_ms=now_ms,
+        funding=load_funding(log, bars),
     )
     study = result.as_dict()
     folder = result.bundle.save(settings.models_dir)
-    _store_study(settings, study)
-    _record(log, result.bundle, now_ms)
+    store_study(settings, study)
+    record_model(log, result.bundle, now_ms)
     return Candidate(study=study, folder=folder, bundle=result.bundle)
 
 
-def _record(log: EventLog, bundle: ModelBundle, now_ms: int) -> None:
+def record_model(log: EventLog, bundle: ModelBundle, now_ms: int) -> None:
+    """Write into the log that a model was stored."""
     # A figure that could not be measured (too few samples for a calibration error) is None: the log holds no NaN.
     metrics = {
         name: float(value) if value is not None and math.isfinite(value) else None
@@ -90,7 +91,14 @@ def _study_path(settings: Settings, model: str) -> Path:
     return settings.home / "studies" / f"{model}.json"
 
 
-def _store_study(settings: Settings, study: Mapping[str, Any]) -> None:
+def store_study(settings: Settings, study: Mapping[str, Any]) -> None:
+    """Store a study under its model's id, whole or not at all.
+
+    Raises
+    ------
+    RegistryError
+        If it cannot be written; the message names the file.
+    """
     path = _study_path(settings, study["model_id"])
     temporary = path.with_suffix(".json.part")
     try:
@@ -112,13 +120,15 @@ def load_study(settings: Settings, model: str) -> dict[str, Any]:
     RegistryError
         If there is none or it is torn; the message names the file.
     """
-    path = _study_path(settings, model)
+    from kalibre.models.bundle import known_model_id
+
+    folder = settings.home / "studies"
+    stored = [file.stem for file in folder.glob("*.json")] if folder.is_dir() else []
+    path = _study_path(settings, known_model_id(model, stored, where=folder))
     try:
         study: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        stored = sorted(file.stem for file in path.parent.glob("*.json")) if path.parent.is_dir() else []
-        known = f"there are {', '.join(stored)}" if stored else "there is none yet: run `kalibre train`"
-        raise RegistryError(f"model {model!r} has no study in {str(path.parent)!r}; {known}") from error
+        raise RegistryError(f"study {str(path)!r} cannot be read: {error}; mend that or train again") from error
     except json.JSONDecodeError as error:
         raise RegistryError(f"study {str(path)!r} is torn: {error}; train the model again") from error
     return study
@@ -143,10 +153,23 @@ def model_of(log: EventLog, settings: Settings) -> str:
 
 
 def forecasts(bundle: ModelBundle, bars: Bars) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return raw score, calibrated p_up and volatility for each bar, NaN before the warm-up; shapes (n_bars,)."""
+    """Return raw score, calibrated p_up and volatility for each bar, NaN before the warm-up; shapes (n_bars,).
+
+    Raises
+    ------
+    UsageError
+        If the bars are of another timeframe than the model's.
+    RegistryError
+        If this version computes other features than the model was trained on.
+    """
     from kalibre.features.engine import FeatureEngine
     from kalibre.trading.series import sizing_volatility
 
+    if bars.timeframe != bundle.timeframe:
+        raise UsageError(
+            f"model {bundle.model_id!r} foretells bars of {bundle.timeframe}, these are {bars.timeframe} bars of "
+            f"{bars.symbol}: load {bundle.timeframe} bars, or train a model on {bars.timeframe}"
+        )
     engine = FeatureEngine(bundle.spec)
     if engine.fingerprint != bundle.feature_fingerprint:
         raise RegistryError(
@@ -158,9 +181,21 @@ def forecasts(bundle: ModelBundle, bars: Bars) -> tuple[FloatArray, FloatArray, 
 
 
 def backtest_bundle(
-    bundle: ModelBundle, bars: Bars, *, calendar: str, study: Mapping[str, Any]
-) -> dict[str, str | int | float | dict[str, Any]]:
-    """Trade a bundle on bars with its own thresholds, costs and limits; counts the bars its study had already seen."""
+    bundle: ModelBundle, bars: Bars, *, calendar: str, study: Mapping[str, Any], funding: FloatArray | None = None
+) -> dict[str, Any]:
+    """Trade a bundle on bars with its own thresholds, costs and limits; counts the bars its study had already seen.
+
+    Parameters
+    ----------
+    funding
+        Shape (n_bars,), what a long pays a bar, as `kalibre.bars.funding.load_funding` gives it; None where no rate is
+        recorded. The result's `funding` says what was charged, and in a `note` where study and backtest differ.
+
+    Raises
+    ------
+    UsageError
+        If the bars are of another timeframe than the model's.
+    """
     from kalibre.bars.calendars import get_calendar
     from kalibre.evaluation.backtest import backtest
     from kalibre.trading.policy import Policy
@@ -175,76 +210,28 @@ def backtest_bundle(
         bundle.risk,
         bars_per_year=get_calendar(calendar).bars_per_year(bundle.timeframe),
         horizon_bars=bundle.horizon_bars,
+        funding=funding,
     )
-    seen = int((bars.open_time <= study["end_ms"]).sum())
-    return {"model": bundle.model_id, "bars": len(bars), "bars_seen_by_its_study": seen, **outcome.as_dict()}
-
-
-def recalibrate(
-    log: EventLog,
-    bundle: ModelBundle,
-    bars: Bars,
-    settings: Settings,
-    *,
-    study: Mapping[str, Any],
-    clock: Clock | None = None,
-) -> dict[str, Any]:
-    """Check a model's calibration on bars later than its study, and store a recalibrated version.
-
-    The first half of the later forecasts fits the new calibrator, the second half judges old and new alike. The new
-    version keeps the classifier; it carries a gate that no one has passed for it yet, so it can only run in shadow.
-
-    Raises
-    ------
-    EvaluationError
-        If too few forecasts have matured since the study (800 that do not overlap); the message says how many.
-    """
-    from kalibre.evaluation.calibration import calibration_error, fit_calibrator
-
-    score, p_up, _ = forecasts(bundle, bars)
-    horizon = bundle.horizon_bars
-    went_up = np.full(len(bars), np.nan)
-    went_up[:-horizon] = bars.close[horizon:] > bars.close[:-horizon]
-    rows = np.flatnonzero((bars.open_time > study["end_ms"]) & np.isfinite(p_up) & np.isfinite(went_up))
-    needed = 2 * _LEAST_INDEPENDENT * horizon
-    if len(rows) < needed:
-        raise EvaluationError(
-            f"only {len(rows)} forecasts of {bundle.model_id} have matured since its study, {needed} are needed: "
-            "ingest later bars first"
-        )
-    # The labels of the last `horizon` fitting rows reach into the judging half: purge them.
-    fit, judge = rows[: len(rows) // 2 - horizon], rows[len(rows) // 2 :]
-    calibrator = fit_calibrator(score[fit], went_up[fit], horizon_bars=horizon)
-    seed = settings.model.seed
-    before = calibration_error(p_up[judge], went_up[judge], horizon_bars=horizon, seed=seed)
-    after = calibration_error(calibrator.apply(score[judge]), went_up[judge], horizon_bars=horizon, seed=seed)
-    unjudged = {
-        "name": "judged",
-        "window": "pipeline",
-        "figure": None,
-        "comparison": ">=",
-        "bar": 1.0,
-        "passed": False,
-        "explanation": f"Recalibrated from {bundle.model_id}: no study has judged this version yet; train to judge it.",
-        "explanation_tr": f"{bundle.model_id} yeniden kalibre edildi; bu sürümü henüz bir çalışma değerlendirmedi.",
-    }
-    now_ms = (clock or SystemClock()).now_ms()
-    recalibrated = replace(
-        bundle,
-        calibrator=calibrator,
-        calibration={**bundle.calibration, **after.as_dict()},
-        gates=[*bundle.gates, unjudged],
-        created_at_ms=now_ms,
-    )
-    recalibrated.save(settings.models_dir)
-    _store_study(
-        settings, {**study, "model_id": recalibrated.model_id, "qualifies": False, "gates": recalibrated.gates}
-    )
-    _record(log, recalibrated, now_ms)
+    seen = int((bars.close_time <= study["end_ms"]).sum())
     return {
-        "model": recalibrated.model_id,
-        "from": bundle.model_id,
-        "n_samples": len(rows),
-        "before": {"ece": before.ece, "band": list(before.band)},
-        "after": {"ece": after.ece, "band": list(after.band)},
+        "model": bundle.model_id,
+        "bars": len(bars),
+        "bars_seen_by_its_study": seen,
+        **outcome.as_dict(),
+        "funding": _funding_entry(bundle, bars, outcome.funding),
     }
+
+
+def _funding_entry(bundle: ModelBundle, bars: Bars, paid: FundingPaid | None) -> dict[str, Any]:
+    charged = {"bars_due": 0, "bars_charged": 0, "paid": 0.0} if paid is None else asdict(paid)
+    note = ""
+    if paid is None:
+        note = f"no funding recorded for these bars of {bars.symbol}"
+    if bundle.funded and paid is None:
+        note += (
+            ", though the model's study charged it: the result is too good by what holding cost; ingest from a source "
+            "that knows the rates (binance with market = 'perpetual', files with funding_path)"
+        )
+    elif paid is not None and not bundle.funded:
+        note = "the model's study knew of no funding: its thresholds were chosen as if holding were free"
+    return {**charged, "charged_in_study": bundle.funded, "note": note}

@@ -131,13 +131,34 @@ def test_a_bundle_replaced_as_a_whole_is_found(bundle, stored, tmp_path):
         load_bundle(tmp_path / "elsewhere", other.name, bundle.digest)
 
 
-@pytest.mark.parametrize("model_id", ["nobody", "", "..", "../models", "a/b", ".saving-x"])
-def test_an_unknown_model_lists_what_there_is(stored, tmp_path, model_id):
-    with pytest.raises((RegistryError, ModelError)) as caught:
+@pytest.mark.parametrize(
+    "model_id",
+    [
+        "nobody",
+        "",
+        ".",
+        "..",
+        "../models",
+        "a/b",
+        ".saving-x",
+        "/etc",
+        "BTCUSDT-15m-20240101T000000Z-0123abcd/..",
+        "x\0",
+    ],
+)
+def test_what_is_no_id_never_becomes_a_path(stored, tmp_path, model_id):
+    with pytest.raises(RegistryError, match=r"is no model id, which reads like .*; there is") as caught:
         load_bundle(tmp_path, model_id)
-    assert repr(model_id) in str(caught.value) or "damaged" in str(caught.value)
-    if isinstance(caught.value, RegistryError):
-        assert stored.name in str(caught.value)
+    assert repr(model_id) in str(caught.value)
+    assert stored.name in str(caught.value)
+
+
+def test_an_unknown_model_lists_what_there_is(stored, tmp_path):
+    other = f"{stored.name[:-8]}00000000"
+    with pytest.raises(RegistryError, match=rf"{other}' is not in .*; there is {stored.name}$"):
+        load_bundle(tmp_path, other)
+    with pytest.raises(RegistryError, match="there is none yet: run `kalibre train`"):
+        load_bundle(tmp_path / "empty", other)
 
 
 def test_another_format_says_train_again(bundle, tmp_path):
@@ -147,19 +168,20 @@ def test_another_format_says_train_again(bundle, tmp_path):
 
 
 def test_a_bundle_of_the_first_format_is_told_from_a_damaged_one(bundle, tmp_path):
+    model_id = "BTCUSDT-15m-20231231T000000Z-0123abcd"
     content = json.loads(bundle._files[BUNDLE_FILE])
     old = json.dumps({k: v for k, v in content.items() if k not in {"label", "funded"}} | {"format": 1}).encode()
     model = bundle._files[MODEL_FILE]
     for name, written in ((MODEL_FILE, model), (BUNDLE_FILE, old)):
-        (tmp_path / "OLD-15m").mkdir(exist_ok=True)
-        (tmp_path / "OLD-15m" / name).write_bytes(written)
-    manifest = tmp_path / "OLD-15m" / MANIFEST_FILE
+        (tmp_path / model_id).mkdir(exist_ok=True)
+        (tmp_path / model_id / name).write_bytes(written)
+    manifest = tmp_path / model_id / MANIFEST_FILE
     manifest.write_bytes(bundle_module._manifest(model, old, bundle_format=1))
     with pytest.raises(ModelError, match="is whole, but of format 1, this version reads 2: train again"):
-        load_bundle(tmp_path, "OLD-15m")
+        load_bundle(tmp_path, model_id)
     manifest.write_bytes(bundle_module._manifest(model, old + b" ", bundle_format=1))
     with pytest.raises(ModelError, match="is damaged"):
-        load_bundle(tmp_path, "OLD-15m")
+        load_bundle(tmp_path, model_id)
 
 
 @pytest.mark.parametrize("number", range(4))

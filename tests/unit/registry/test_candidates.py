@@ -1,0 +1,196 @@
+"""Candidates: funding charged or its absence told, bars that do not fit refused, recalibration by the own label."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.fakes.models import STEP_MS, bar_events, random_bars, small_bundle
+
+from kalibre.bars.calendars import get_calendar
+from kalibre.bars.funding import load_funding
+from kalibre.core.bars import Bars
+from kalibre.core.clock import ManualClock
+from kalibre.core.errors import EvaluationError, RegistryError, UsageError
+from kalibre.core.events import Funding, new_event
+from kalibre.core.settings import ModelSettings, Settings
+from kalibre.labels.direction import Direction
+from kalibre.labels.triple_barrier import TripleBarrier
+from kalibre.log import open_log
+from kalibre.models.bundle import load_bundle
+from kalibre.registry.candidates import backtest_bundle, forecasts, load_study, store_study, train_candidate
+from kalibre.registry.recalibration import recalibrate
+from kalibre.sources.simulated import Simulated
+
+BARS = random_bars(6_000, seed=5)
+STUDY_END = int(BARS.close_time[999])
+EIGHT_HOURS = 32
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return small_bundle(columns=("realised_volatility_20", "log_return_1"), entry_threshold=0.55, exit_threshold=0.5)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(home=tmp_path / "home")
+
+
+@pytest.fixture
+def log(tmp_path):
+    with open_log(f"sqlite:///{tmp_path / 'log.sqlite'}") as opened:
+        yield opened
+
+
+def study_of(bundle, end_ms: int = STUDY_END) -> dict[str, Any]:
+    return {"model_id": bundle.model_id, "end_ms": end_ms, "gates": [], "qualifies": True}
+
+
+def store_rates(log, bars: Bars, rate: float = 0.0005) -> int:
+    times = bars.close_time[EIGHT_HOURS - 1 :: EIGHT_HOURS]
+    log.append([new_event(bars.symbol, int(time), Funding(rate=rate)) for time in times], writer="ingest")
+    return len(times)
+
+
+def test_a_backtest_charges_what_the_log_holds_on_every_position(bundle, log):
+    n_rates = store_rates(log, BARS)
+    funding = load_funding(log, BARS)
+    study = study_of(replace(bundle, funded=True))
+    free = backtest_bundle(bundle, BARS, calendar="24/7", study=study)
+    paid = backtest_bundle(replace(bundle, funded=True), BARS, calendar="24/7", study=study, funding=funding)
+    assert paid["funding"]["bars_due"] == n_rates
+    assert 0 < paid["funding"]["bars_charged"] < n_rates
+    assert paid["funding"]["paid"] > 0
+    assert paid["total_return"] < free["total_return"]
+    assert paid["funding"]["note"] == ""
+    assert paid["buy_and_hold"]["funding"]["bars_charged"] >= n_rates - 1
+
+
+def test_a_backtest_without_funding_says_so(bundle):
+    study = study_of(bundle)
+    entry = backtest_bundle(bundle, BARS, calendar="24/7", study=study)["funding"]
+    assert entry == {
+        "bars_due": 0,
+        "bars_charged": 0,
+        "paid": 0.0,
+        "charged_in_study": False,
+        "note": "no funding recorded for these bars of BTCUSDT",
+    }
+    funded = backtest_bundle(replace(bundle, funded=True), BARS, calendar="24/7", study=study)["funding"]
+    assert "though the model's study charged it" in funded["note"]
+    unlike = backtest_bundle(bundle, BARS, calendar="24/7", study=study, funding=np.zeros(len(BARS)))["funding"]
+    assert "knew of no funding" in unlike["note"]
+
+
+def test_the_bars_a_study_saw_are_those_that_had_closed_by_its_end(bundle):
+    assert backtest_bundle(bundle, BARS, calendar="24/7", study=study_of(bundle))["bars_seen_by_its_study"] == 1_000
+
+
+def test_bars_of_another_timeframe_are_refused_by_both(bundle, log, settings):
+    hours = replace(BARS, timeframe="1h", open_time=BARS.open_time[0] + 4 * (BARS.open_time - BARS.open_time[0]))
+    with pytest.raises(UsageError, match="foretells bars of 15m, these are 1h bars of BTCUSDT"):
+        backtest_bundle(bundle, hours, calendar="24/7", study=study_of(bundle))
+    with pytest.raises(UsageError, match="foretells bars of 15m, these are 1h"):
+        recalibrate(log, bundle, hours, settings, study=study_of(bundle))
+
+
+@pytest.mark.parametrize("model", ["../../secret", "..", "/etc/passwd", "nobody", ""])
+def test_a_study_is_found_by_id_only(bundle, settings, model, tmp_path):
+    (tmp_path / "secret.json").write_text("{}")
+    store_study(settings, study_of(bundle))
+    assert load_study(settings, bundle.model_id)["end_ms"] == STUDY_END
+    with pytest.raises(RegistryError, match="is no model id, which reads like") as caught:
+        load_study(settings, model)
+    assert repr(model) in str(caught.value)
+    assert bundle.model_id in str(caught.value)
+
+
+def test_a_torn_study_and_no_study_are_told_apart(bundle, settings):
+    with pytest.raises(RegistryError, match="there is none yet: run `kalibre train`"):
+        load_study(settings, bundle.model_id)
+    store_study(settings, study_of(bundle))
+    (settings.home / "studies" / f"{bundle.model_id}.json").write_text('{"end_ms"')
+    with pytest.raises(RegistryError, match="is torn"):
+        load_study(settings, bundle.model_id)
+
+
+class Seen:
+    """Remembers what the calibrator was fitted on and what judged it; computes as the real ones do."""
+
+    def __init__(self, monkeypatch) -> None:
+        from kalibre.evaluation import calibration
+
+        self.fitted: list[tuple[np.ndarray, np.ndarray]] = []
+        self.judged: list[tuple[np.ndarray, np.ndarray]] = []
+        fit, judge = calibration.fit_calibrator, calibration.calibration_error
+
+        def fit_calibrator(score, y, **named):
+            self.fitted.append((score, y))
+            return fit(score, y, **named)
+
+        def calibration_error(p_up, y, **named):
+            self.judged.append((p_up, y))
+            return judge(p_up, y, **named)
+
+        monkeypatch.setattr(calibration, "fit_calibrator", fit_calibrator)
+        monkeypatch.setattr(calibration, "calibration_error", calibration_error)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("direction", lambda calendar: Direction(4, calendar=calendar)),
+        ("triple_barrier", lambda calendar: TripleBarrier(4, calendar=calendar)),
+    ],
+)
+def test_recalibration_goes_by_the_label_the_bundle_learnt_and_leaves_holes_out(
+    bundle, log, settings, monkeypatch, name, make
+):
+    learnt = replace(bundle, label=name)
+    holed = BARS[[i for i in range(len(BARS)) if not 3_000 <= i < 3_100]]  # type: ignore[index]
+    seen = Seen(monkeypatch)
+    outcome = recalibrate(log, learnt, holed, settings, study=study_of(learnt), clock=ManualClock(STUDY_END))
+    y, known_row = make(get_calendar("24/7")).compute(holed)
+    score, p_up, _ = forecasts(learnt, holed)
+    rows = np.flatnonzero((np.arange(len(holed)) >= 1_000) & np.isfinite(y) & np.isfinite(p_up))
+    assert outcome["n_samples"] == len(rows)
+    crossing = np.arange(2_996, 3_000)
+    # No direction is known across the hole; a barrier may have been touched before it.
+    assert not (name == "direction" and np.isin(crossing, rows).any())
+    half = len(rows) // 2
+    purged = rows[:half][known_row[rows[:half]] < rows[half]]
+    assert half - 4 <= len(purged) < half, "the last horizon of the fitting half reaches into the judging half"
+    np.testing.assert_array_equal(seen.fitted[0][0], score[purged])
+    np.testing.assert_array_equal(seen.fitted[0][1], y[purged])
+    np.testing.assert_array_equal(seen.judged[0][0], p_up[rows[half:]])
+    np.testing.assert_array_equal(seen.judged[0][1], y[rows[half:]])
+    stored = load_bundle(settings.models_dir, outcome["model"])
+    assert stored.label == name
+    assert [gate["name"] for gate in stored.gates if not gate["passed"]] == ["judged"]
+    assert load_study(settings, outcome["model"])["qualifies"] is False
+
+
+def test_recalibration_wants_forecasts_that_have_matured(bundle, log, settings):
+    with pytest.raises(EvaluationError, match=r"only \d+ forecasts .* have matured .*, 3200 are needed"):
+        recalibrate(log, bundle, BARS[:4_000], settings, study=study_of(bundle))
+
+
+def test_training_charges_the_funding_of_the_log(log, tmp_path):
+    bars = Simulated("edge", auc=0.72, seed=3, n_bars=4_800).simulate("SIM", "15m")[0]
+    settings = Settings(home=tmp_path, model=ModelSettings(folds=2, threshold_pairs=50, rounds=30))
+    log.append(bar_events(bars), writer="ingest")
+    free = train_candidate(log, bars, settings, final=False, clock=ManualClock(int(bars.close_time[-1])))
+    assert not free.bundle.funded
+    assert free.study["walk_forward"]["funding"] is None
+    store_rates(log, bars, 0.001)
+    paid = train_candidate(log, bars, settings, final=False, clock=ManualClock(int(bars.close_time[-1]) + STEP_MS))
+    assert paid.bundle.funded
+    figures = paid.study["walk_forward"]["funding"]
+    window = paid.study["walk_forward"]
+    spanned = (bars.close_time > window["start_ms"]) & (bars.close_time <= window["end_ms"])
+    assert figures["bars_due"] <= np.count_nonzero(load_funding(log, bars)[spanned])  # type: ignore[index]
+    assert 0 < figures["bars_charged"] <= figures["bars_due"]
+    assert figures["paid"] > 0
