@@ -59,6 +59,9 @@ def rollback(
 def _tell(done: Promoted, *, as_json: bool) -> None:
     before = f" (before: {done.previous or 'nobody'})"
     lines = [f"{done.alias} of {done.series}: {done.model_id or 'nobody, the policy holds'}{before}"]
+    if done.drifted:
+        lines.append("warning: paper trades by the settings, which are not what the model was judged with:")
+        lines.extend(f"  {sentence}" for sentence in done.drifted)
     if done.registry_problem:
         lines.append(f"MLflow is behind: {done.registry_problem}")
     emit(asdict(done), as_json=as_json, show=lambda console: console.print("\n".join(lines), markup=False))

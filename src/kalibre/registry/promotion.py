@@ -16,6 +16,7 @@ from kalibre.core.clock import Clock, SystemClock
 from kalibre.core.errors import ModelError, PromotionRefusedError, RegistryError
 from kalibre.core.events import Promotion, Refusal, new_event, series_key
 from kalibre.core.settings import GateSettings, Settings
+from kalibre.registry.standing import drifted
 
 if TYPE_CHECKING:
     from kalibre.log.protocol import EventLog, Reader
@@ -45,7 +46,11 @@ _IN_FORCE: Final = {
 
 @dataclass(frozen=True)
 class Promoted:
-    """What a promotion or rollback did. `registry_problem` is empty if MLflow's alias is in line."""
+    """What a promotion or rollback did.
+
+    `registry_problem` is empty if MLflow's alias is in line; `drifted` says where the settings' costs and limits are
+    not those that the model was judged with.
+    """
 
     series: str
     alias: Alias
@@ -53,6 +58,7 @@ class Promoted:
     previous: str | None
     seq: int
     registry_problem: str = ""
+    drifted: tuple[str, ...] = ()
 
 
 def promote(
@@ -76,7 +82,8 @@ def promote(
     model_id
         A stored model.
     note, by
-        Recorded with the event; where the gates in force are looser than the house's, the note says so.
+        Recorded with the event; the note also says where the gates in force are looser than the house's, and where
+        costs or limits have drifted from those that the model was judged with.
     alias
         `challenger` runs the model in shadow, on a paper ledger of its own, and asks no gate.
     shadow
@@ -143,6 +150,8 @@ def _take(
 ) -> Promoted:
     registry.register(bundle, settings.models_dir / bundle.model_id)
     series = series_key(bundle.symbol, bundle.timeframe)
+    apart = tuple(drifted(bundle, settings))
+    note = "; ".join(filter(None, (note, f"drifted: {', '.join(apart)}" if apart else "")))
     with log.transaction(durable=True) as transaction:
         previous = _holder(transaction, series, alias)
         seq = transaction.head()
@@ -154,7 +163,7 @@ def _take(
                 left = _promotion(series, "challenger", None, None, bundle.model_id, by, "became champion", now_ms)
                 seq = transaction.append([left], writer=WRITER)[0].seq
     problem = _follow(log, registry, bundle.symbol, bundle.timeframe)
-    return Promoted(series, alias, bundle.model_id, previous, seq, problem)
+    return Promoted(series, alias, bundle.model_id, previous, seq, problem, apart)
 
 
 def rollback(

@@ -1,4 +1,4 @@
-"""Where the paper ledgers stand: one row for each series and role that has traded."""
+"""Where things stand: the paper ledgers, and how far the settings have drifted from what a model was judged with."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from kalibre.core.settings import Settings
 
 if TYPE_CHECKING:
     from kalibre.log.protocol import EventLog
+    from kalibre.models.bundle import ModelBundle
 
 
 def ledgers(log: EventLog, settings: Settings) -> list[dict[str, Any]]:
@@ -39,3 +40,39 @@ def ledgers(log: EventLog, settings: Settings) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def drifted(bundle: ModelBundle, settings: Settings) -> list[str]:
+    """Say where the settings' costs and limits are not those that a bundle was judged with.
+
+    Its thresholds were chosen, and its gates passed, with its own; paper trading goes by the settings'.
+
+    Returns
+    -------
+    A sentence for each value that differs, in the order of the settings; empty if none does.
+
+    Examples
+    --------
+    For a bundle of fee 4 and settings of fee 10::
+
+        ["costs.fee_bps: judged with 4.0, the settings say 10.0"]
+    """
+    return [
+        f"{section}.{name}: judged with {judged}, the settings say {today}"
+        for section in ("costs", "risk")
+        for name, judged in getattr(bundle, section).model_dump().items()
+        if judged != (today := getattr(getattr(settings, section), name))
+    ]
+
+
+def undrifted(bundle: ModelBundle, settings: Settings) -> str:
+    """Return the settings, as environment variables, that a bundle was judged with where they differ; empty if none do.
+
+    Each is also what to write into `kalibre.toml`: `KALIBRE_COSTS__FEE_BPS=4.0` is `fee_bps = 4.0` of `[costs]`.
+    """
+    return " ".join(
+        f"KALIBRE_{section.upper()}__{name.upper()}={judged}"
+        for section in ("costs", "risk")
+        for name, judged in getattr(bundle, section).model_dump().items()
+        if judged != getattr(getattr(settings, section), name)
+    )

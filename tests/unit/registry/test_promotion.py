@@ -31,6 +31,7 @@ from kalibre.registry.promotion import (
     rollback,
     stack_of,
 )
+from kalibre.registry.standing import drifted, undrifted
 from kalibre.registry.store import Registry
 
 COLUMNS = ("realised_volatility_20", "log_return_1")
@@ -152,6 +153,23 @@ def test_what_a_study_lets_pass_a_promotion_lets_pass(settings: Settings) -> Non
     assert failed_gates(bundle, settings) == {}
     stricter = settings.model_copy(update={"gates": settings.gates.model_copy(update={"max_ece": 0.03})})
     assert set(failed_gates(bundle, stricter)) == {"final_ece"}
+
+
+def test_drifted_costs_and_limits_are_told_and_recorded(log: EventLog, settings: Settings, bundles: list[Any]) -> None:
+    assert go(log, settings, bundles[0]).drifted == ()
+    costs = settings.costs.model_copy(update={"fee_bps": 10.0})
+    risk = settings.risk.model_copy(update={"max_exposure": 0.5})
+    dearer = settings.model_copy(update={"costs": costs, "risk": risk})
+    told = (
+        "costs.fee_bps: judged with 4.0, the settings say 10.0",
+        "risk.max_exposure: judged with 1.0, the settings say 0.5",
+    )
+    assert tuple(drifted(bundles[1], dearer)) == told
+    assert undrifted(bundles[1], dearer) == "KALIBRE_COSTS__FEE_BPS=4.0 KALIBRE_RISK__MAX_EXPOSURE=1.0"
+    assert go(log, dearer, bundles[1]).drifted == told
+    event = log.latest("promotion", key=CHAMPION)
+    assert event is not None
+    assert event.payload.note == f"n; drifted: {', '.join(told)}"  # type: ignore[attr-defined]
 
 
 def test_loosened_gates_are_recorded(log: EventLog, settings: Settings, bundles: list[Any]) -> None:
