@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kalibre.core.bars import concat
+from kalibre.core.events import Event, Signal, Tick, new_event
+from kalibre.log import open_log
+from kalibre.log.protocol import EventLog
 from kalibre.sources import open_source
 
 KALIBRE = [sys.executable, "-m", "kalibre"]
@@ -53,7 +61,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ingested = ask(folder, "ingest", "--path", "bars.csv")
     assert ingested["reports"][0]["bars_written"] == 13_500
     ask(folder, "train")
+    shutil.copytree(folder, trained(folder))
     return folder
+
+
+def trained(home: Path) -> Path:
+    return home.with_name(home.name + "-trained")
 
 
 def test_a_second_ingest_writes_nothing(home: Path) -> None:
@@ -134,6 +147,100 @@ def test_a_model_is_judged_reported_promoted_traded_and_stopped(home: Path) -> N
     sick = ask(home, "doctor", code=3)
     assert any(f["mend"] == "kalibre kill --release" for f in sick["findings"])
     assert ask(home, "kill", "--release")["engaged"] is False
+
+
+def test_a_replay_is_traded_as_it_is_played(home: Path, tmp_path: Path) -> None:
+    played, stored = tmp_path / "played", tmp_path / "stored"
+    shutil.copytree(trained(home), played)
+    model = next((played / "kalibre_home" / "studies").glob("*.json")).stem
+    ask(played, "promote", model, "in shadow", "--challenger")
+    shutil.copytree(played, stored)
+    ask(stored, "ingest", "--path", "later.csv")
+    ask(stored, "paper")
+    replay = ["ingest", "--source", "replay", "--path", "later.csv", "--follow"]
+    with (
+        open_log(f"sqlite:///{played}/kalibre_home/log.sqlite") as log,
+        staying(played, "paper", "--follow") as paper,
+    ):
+        with staying(played, *replay, "--speed", "100000x") as killed:
+            wait_for(log, lambda: played_bars(log) >= 60, killed, paper)
+            killed.kill()
+        assert 60 <= played_bars(log) < 500
+        ask(played, *replay, "--speed", "max")
+        newest = log.latest("bar", by="event_time")
+        assert newest is not None
+        close_ms = newest.event_time + 900_000
+        wait_for(log, lambda: reached(log) >= close_ms, paper)
+        paper.send_signal(signal.SIGTERM)
+        assert paper.wait(timeout=60) == 0
+        with open_log(f"sqlite:///{stored}/kalibre_home/log.sqlite") as other:
+            for kind in ("signal", "order", "fill", "account"):
+                assert said(log, kind) == said(other, kind)
+        signals = [event.payload for event in log.read(kinds={"signal"}, start_ms=close_ms - 400 * 900_000)]
+        clock_ms = 0
+        for event in log.read(kinds={"tick", "bar"}):
+            if isinstance(event.payload, Tick):
+                clock_ms = event.event_time
+            elif clock_ms:  # played: not before its close, and not so late that it would be stale
+                assert 0 <= clock_ms - (event.event_time + 900_000) <= 900_000
+    assert len(signals) >= 400
+    assert all(isinstance(one, Signal) and "stale" not in " ".join(one.reasons) for one in signals)
+    assert {one.action for one in signals if isinstance(one, Signal)} == {"ENTRY", "EXIT", "HOLD"}
+
+
+def test_a_replay_begins_where_it_is_told_to(tmp_path: Path, home: Path) -> None:
+    replay = ["ingest", "--symbol", "EDGE", "--source", "replay", "--path", str(home / "later.csv"), "--follow"]
+    past, live = ask(tmp_path, *replay, "--live-from", "2024-05-25T12:00")["reports"]
+    assert past["bars_written"] + live["bars_written"] == 14_000
+    assert ask(tmp_path, *replay)["reports"][-1]["bars_written"] == 0
+    with open_log(f"sqlite:///{tmp_path}/kalibre_home/log.sqlite") as log:
+        came = [(event.event_time + 900_000 > 1_716_638_400_000, event.provenance) for event in log.read(kinds={"bar"})]
+        assert set(came) == {(False, "backfilled"), (True, "replayed")}
+        log.append([new_event("clock", now := time.time_ns() // 1_000_000, Tick(now_ms=now))], writer="ingest")
+    run(tmp_path, *replay)  # nothing is left to be played, so nothing is wrong
+    longer = concat(
+        list(open_source("simulated", market="edge", auc=0.68, seed=5, n_bars=14_010).history("EDGE", "15m"))
+    )
+    longer.to_frame().write_csv(tmp_path / "longer.csv")
+    replay[replay.index("--path") + 1] = "longer.csv"
+    assert "this log was live until" in run(tmp_path, *replay, code=2).stderr
+    assert "not for 'files'" in run(tmp_path, "ingest", "--path", "longer.csv", "--speed", "60x", code=2).stderr
+    assert "'soon' is no date" in run(tmp_path, *replay, "--live-from", "soon", code=2).stderr
+
+
+@contextlib.contextmanager
+def staying(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    env = {**os.environ, "PYTHONWARNINGS": "ignore", **FEW}
+    process = subprocess.Popen([*KALIBRE, *words], cwd=folder, env=env, stdout=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for(log: EventLog, there: Callable[[], bool], *running: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 200
+    while not there():
+        assert all(process.poll() is None for process in running), "it ended before its work was done"
+        assert time.monotonic() < deadline, "it did not come in 200 s"
+        log.wait(log.head(), 0.1)
+
+
+def played_bars(log: EventLog) -> int:
+    return sum(event.provenance == "replayed" for event in log.read(kinds={"bar"}))
+
+
+def reached(log: EventLog) -> int:
+    account = log.latest("account", key="EDGE|15m|challenger")
+    return 0 if account is None else account.event_time
+
+
+def said(log: EventLog, kind: str) -> list[tuple[Any, ...]]:
+    def content(event: Event) -> tuple[Any, ...]:
+        return (*event.identity, event.payload)
+
+    return sorted((content(event) for event in log.read(kinds={kind})), key=lambda row: row[:4])
 
 
 def test_recalibration_wants_later_bars(home: Path) -> None:

@@ -32,10 +32,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from kalibre.core.protocols import FloatArray, Source
-    from kalibre.core.settings import Settings
+    from kalibre.core.protocols import FloatArray, PlayedSource, Source
+    from kalibre.core.settings import MarketSettings, Settings
+    from kalibre.log.protocol import EventLog
 
 app = typer.Typer()
+
+_LIVE_WITHIN_MS = 60_000
+"""A tick that was recorded within this of the time it tells is of a real clock."""
 
 
 @app.command()
@@ -45,8 +49,14 @@ def ingest(
     timerange: TimerangeOption = None,
     days: DaysOption = None,
     source: Annotated[str | None, typer.Option("--source", help="A file of sources/; default: the settings'.")] = None,
-    path: Annotated[Path | None, typer.Option("--path", help="CSV or Parquet file, for --source files.")] = None,
+    path: Annotated[
+        Path | None, typer.Option("--path", help="CSV or Parquet file; with --source replay: plays it.")
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Then take in each bar as it closes.")] = False,
+    live_from: Annotated[
+        str | None, typer.Option("--live-from", help="Replay: where the past ends and playing begins, as 20240601.")
+    ] = None,
+    speed: Annotated[str | None, typer.Option("--speed", help="Replay: max, 60x or 1x the market's speed.")] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -54,15 +64,24 @@ def ingest(
     from kalibre.bars.calendars import get_calendar
     from kalibre.bars.ingest import ingest_history
     from kalibre.bars.live import ingest_live
-    from kalibre.core.clock import SystemClock
+    from kalibre.core.clock import Clock, SystemClock
     from kalibre.core.events import Tick, new_event
+    from kalibre.core.protocols import LiveSource, PlayedSource
 
     settings = settings_of(config, symbols=symbol, timeframe=timeframe)
-    market, clock = settings.market, SystemClock()
-    feed = _feed(settings, source, path)
+    market = settings.market
+    feed = _feed(settings, source, path, live_from=live_from, speed=speed)
+    if follow and not isinstance(feed, LiveSource):
+        raise UsageError(
+            f"source {feed.name!r} has no live stream: leave out --follow, or play it with --source replay"
+        )
     calendar = get_calendar(market.calendar)
-    start_ms, end_ms = time_bounds(timerange, days, newest_ms=clock.now_ms())
+    clock: Clock = SystemClock()
     with opened_log(settings) as log:
+        if follow and isinstance(feed, PlayedSource):
+            clock = feed.clock
+            _begin_playing(log, feed, market)
+        start_ms, end_ms = time_bounds(timerange, days, newest_ms=clock.now_ms())
         if follow:
             # What is back-filled after an outage is old news: the recorded clock says so before the first bar comes.
             now_ms = clock.now_ms()
@@ -85,12 +104,7 @@ def ingest(
         if follow:
             import asyncio
 
-            from kalibre.core.protocols import LiveSource
-
-            if not isinstance(feed, LiveSource):
-                raise UsageError(
-                    f"source {feed.name!r} has no live stream: leave out --follow, or use binance or replay"
-                )
+            assert isinstance(feed, LiveSource)
             with stopped_by_signal() as stopped:
                 live = ingest_live(
                     log, feed, market.symbols, market.timeframe, calendar=calendar, clock=clock, should_stop=stopped
@@ -107,6 +121,28 @@ def ingest(
             console.print(table)
 
     emit({"reports": [one.as_dict() for one in reports]}, as_json=as_json, show=show)
+
+
+def _begin_playing(log: EventLog, feed: PlayedSource, market: MarketSettings) -> None:
+    """Let a replay go on behind what the log has; refuses where the log's clock was a real one and is past the bars."""
+    from kalibre.core.clock import to_text
+    from kalibre.core.events import series_key
+
+    newest = {
+        name: log.latest("bar", key=series_key(name, market.timeframe), by="event_time") for name in market.symbols
+    }
+    since_ms = {name: event.event_time for name, event in newest.items() if event is not None}
+    tick = log.latest("tick", by="event_time")
+    due_ms = feed.first_close(market.symbols, market.timeframe, since_ms=since_ms)
+    # A replay records the times that it plays; what was recorded as it happened comes from a live market.
+    was_live = tick is not None and tick.recorded_at - tick.event_time < _LIVE_WITHIN_MS
+    if tick is not None and was_live and due_ms is not None and due_ms < tick.event_time:
+        raise UsageError(
+            f"this log was live until {to_text(tick.event_time)}: a bar of {to_text(due_ms)} played into it would be "
+            "stale to all that follow it; a replay writes a log of its own: set KALIBRE_HOME to another folder, or "
+            "leave out --follow to store these bars as history"
+        )
+    feed.begin(market.symbols, market.timeframe, since_ms=since_ms, clock_ms=None if tick is None else tick.event_time)
 
 
 def _read(report: Callable[[str, int, int], None], symbol: str, done: int, newest_ms: int) -> None:
@@ -155,15 +191,40 @@ def gaps(
     emit({"gaps": rows}, as_json=as_json, show=show)
 
 
-def _feed(settings: Settings, source: str | None, path: Path | None) -> Source:
+def _feed(
+    settings: Settings,
+    source: str | None,
+    path: Path | None,
+    *,
+    live_from: str | None = None,
+    speed: str | None = None,
+) -> Source:
     """Open the source that the command line names, else the settings' own with its options."""
+    from kalibre.core.clock import parse_time
     from kalibre.sources import open_source
 
     market = settings.market
-    options = dict(market.source_options) if source in (None, market.source) and path is None else {}
+    name = source or ("files" if path and market.source != "replay" else market.source)
+    own = dict(market.source_options)
+    options: dict[str, Any] = own if name == market.source and path is None else {}
+    if name == "replay":
+        if market.source != "replay":  # the market of the settings is played, or with --path a file in its dialect
+            played = "files" if path else market.source
+            inner = {**(own if played == market.source else {}), **({"path": str(path)} if path else {})}
+            options = {"source": played, "source_options": inner}
+        elif path is not None:
+            options = {key: own[key] for key in ("speed", "live_from_ms") if key in own} | {"path": str(path)}
+        if live_from is not None:
+            options["live_from_ms"] = parse_time(live_from)
+        if speed is not None:
+            options["speed"] = speed
+        return open_source(name, **options)
+    for option, value in (("--live-from", live_from), ("--speed", speed)):
+        if value is not None:
+            raise UsageError(f"{option} {value!r} is for a replay, not for {name!r}: add --source replay")
     if path is not None:
         options["path"] = path
-    return open_source(source or ("files" if path else market.source), **options)
+    return open_source(name, **options)
 
 
 @app.command()

@@ -10,9 +10,10 @@ import pytest
 from tests.fakes.exchange_listener import random_market
 
 from kalibre.core.bars import concat
+from kalibre.core.clock import PlayedClock
 from kalibre.core.errors import UnknownSymbolError, UsageError
 from kalibre.core.events import BarClosed, new_event, series_key
-from kalibre.core.protocols import SourceBar
+from kalibre.core.protocols import PlayedSource, SourceBar
 from kalibre.sources import open_source
 
 START = 1_704_067_200_000
@@ -73,6 +74,75 @@ def test_past_and_present_meet_without_loss_or_double() -> None:
     past = concat(list(source.history("BTCUSDT", "1m")))
     live = [item.bar for item in play(["BTCUSDT"], bars=BARS, live_from_ms=border)]
     assert (len(past), list(past) + live) == (25, list(BARS["BTCUSDT"]))
+
+
+@pytest.mark.parametrize("speed", ["max", "60x"])
+def test_the_clock_follows_the_closes_and_passes_none_that_is_not_handed_out(speed: str) -> None:
+    time = Time()
+    between: list[int] = []
+
+    async def sleep(seconds: float) -> None:
+        await time.sleep(seconds / 2)
+        between.append(source.clock.now_ms())
+        await time.sleep(seconds / 2)
+
+    source: Any = open_source("replay", bars=BARS, speed=speed, sleep=sleep, now_s=lambda: time.now)
+    assert isinstance(source, PlayedSource)
+
+    async def collect() -> list[tuple[int, int]]:
+        seen = []
+        async for item in source.stream(["BTCUSDT"], "1m"):
+            seen.append((item.bar.open_time + MINUTE, source.clock.now_ms()))
+            time.now += 0.4  # the clock waits for a reader that takes its time
+            assert source.clock.now_ms() == seen[-1][0]
+        return seen
+
+    assert all(close_ms == now_ms for close_ms, now_ms in asyncio.run(collect()))
+    halfway = [START + minute * MINUTE - (MINUTE if speed == "max" else MINUTE // 2) for minute in range(2, 41)]
+    assert between[1:] == pytest.approx(halfway, abs=1)
+
+
+def test_playing_begins_behind_what_is_known() -> None:
+    def begun(**options: Any) -> Any:
+        given = {name: options.pop(name) for name in ("since_ms", "clock_ms") if name in options}
+        source: Any = open_source("replay", bars=BARS, **options)
+        source.begin(["BTCUSDT", "ETHUSDT"], "1m", **given)
+        return source
+
+    assert begun().clock.now_ms() == START
+    assert list(begun().history("BTCUSDT", "1m")) == [], "before the first bar nothing is past"
+    source = begun(since_ms={"BTCUSDT": START + 9 * MINUTE}, live_from_ms=START + 5 * MINUTE)
+    assert source.clock.now_ms() == START + 10 * MINUTE
+    assert len(concat(list(source.history("ETHUSDT", "1m")))) == 10, "the other symbol's past reaches as far"
+    assert begun(since_ms={"BTCUSDT": START}, clock_ms=START + 7 * MINUTE).clock.now_ms() == START + 7 * MINUTE
+    assert source.first_close(["BTCUSDT"], "1m", since_ms={"BTCUSDT": START + 9 * MINUTE}) == START + 11 * MINUTE
+    assert source.first_close(["BTCUSDT"], "1m", since_ms={"BTCUSDT": START + 39 * MINUTE}) is None
+    with pytest.raises(UsageError, match="the history ends at 2024-01-01 03:40"):
+        begun(live_from_ms=START + 40 * MINUTE)
+
+
+def test_as_the_stream_goes_on_history_grows_by_what_has_closed() -> None:
+    source: Any = open_source("replay", bars=BARS)
+    source.begin(["BTCUSDT"], "1m")
+
+    async def collect() -> None:
+        async for item in source.stream(["BTCUSDT"], "1m"):
+            (known,) = source.history("BTCUSDT", "1m")
+            assert int(known.open_time[-1]) == item.bar.open_time
+
+    asyncio.run(collect())
+
+
+def test_a_clock_that_is_late_does_not_overrun() -> None:
+    now = [0.0]
+    clock = PlayedClock(lambda: now[0])
+    clock.stand(1_000)
+    clock.run(5_000, due_s=-3.0)  # due already
+    assert clock.now_ms() == 1_000
+    now[0] = 0.001
+    assert clock.now_ms() == 5_000
+    now[0] = 100.0
+    assert clock.now_ms() == 5_000
 
 
 def test_what_is_known_is_not_played_again() -> None:
