@@ -1,5 +1,8 @@
 """A fake exchange: Binance's REST and WebSocket wire format over loopback, from given bars, with faults on demand.
 
+Spot by default; with `market="perpetual"` it speaks USD-margined futures (`/fapi/v1`, `/market/stream`), and tells the
+`funding` it was given.
+
     async with FakeExchange({"BTCUSDT": bars}) as exchange:
         exchange.faults.lose("BTCUSDT")
         await exchange.advance_to(ms)   # the market's clock: closes bars, sends their klines
@@ -15,7 +18,7 @@ import contextlib
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -24,13 +27,13 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 from tests.fakes.exchange_faults import Faults, error_body
 from tests.fakes.exchange_http import HttpAnswer, HttpRequest, LoopbackHttpServer
+from tests.fakes.exchange_markets import PATHS, ROOTS, STREAMS, FundingDesk, most_klines, symbol_info, weight
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from kalibre.core.bars import OPTIONAL, Bar, Bars
 
-WEIGHTS = {"/api/v3/ping": 1, "/api/v3/time": 1, "/api/v3/exchangeInfo": 20, "/api/v3/klines": 2}
 INTERVALS = frozenset(
     ["1s", "1M", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w"]
 )
@@ -52,7 +55,18 @@ class _Market:
 
 
 class FakeExchange:
-    def __init__(self, bars: Mapping[str, Bars], *, now_ms: int | None = None, weight_limit: int = 6_000) -> None:
+    def __init__(
+        self,
+        bars: Mapping[str, Bars],
+        *,
+        now_ms: int | None = None,
+        weight_limit: int = 6_000,
+        market: str = "spot",
+        funding: Mapping[str, Sequence[tuple[int, float]]] | None = None,
+        funding_limit: int = 500,
+    ) -> None:
+        self.market = market
+        self.funding = FundingDesk(funding or {}, limit=funding_limit)
         self.markets = {
             symbol: _Market(
                 series.timeframe,
@@ -85,7 +99,7 @@ class FakeExchange:
             self._stream, "127.0.0.1", 0, process_request=self._handshake, ping_interval=None, close_timeout=0.2
         )
         host, port = next(iter(self._ws.sockets)).getsockname()[:2]
-        self.ws_url = f"ws://{host}:{port}"
+        self.ws_url = f"ws://{host}:{port}{STREAMS[self.market]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -184,6 +198,10 @@ class FakeExchange:
             status, headers = answer.status, dict(answer.headers)
         elif self.faults.handshake:
             status, headers = self.faults.handshake.popleft()
+        elif not urlsplit(request.path).path.startswith(
+            (f"{STREAMS[self.market]}/stream", f"{STREAMS[self.market]}/ws")
+        ):
+            status, headers = 404, {}
         else:
             return None
         response = connection.respond(status, "refused")  # type: ignore[arg-type]
@@ -195,7 +213,9 @@ class FakeExchange:
     async def _stream(self, connection: ServerConnection) -> None:
         assert connection.request is not None
         parts = urlsplit(connection.request.path)
-        raw = parse_qs(parts.query).get("streams", [parts.path.removeprefix("/ws").strip("/")])[0]
+        raw = parse_qs(parts.query).get(
+            "streams", [parts.path.removeprefix(STREAMS[self.market]).removeprefix("/ws").strip("/")]
+        )[0]
         stream = _Stream(connection, {name for name in raw.split("/") if name})
         self._streams.add(stream)
         self.connections += 1
@@ -274,27 +294,33 @@ class FakeExchange:
         if self.faults.rest and (fault := self.faults.rest.popleft()) is not None:
             return fault
         window = self.now_ms // 60_000
-        self._used_weight[window] += WEIGHTS.get(request.path, 1)
+        name = request.path.removeprefix(f"{ROOTS[self.market]}/")
+        self._used_weight[window] += weight(self.market, name, request.query)
         used = self._used_weight[window]
         headers = {"X-MBX-USED-WEIGHT": str(used), "X-MBX-USED-WEIGHT-1M": str(used)}
         if used > self.weight_limit:
             message = f"Too much request weight used; current limit is {self.weight_limit} request weight per 1 MINUTE."
             return HttpAnswer(429, error_body(-1003, message), {**headers, "Retry-After": "1"})
-        status, body = self._route(request)
+        if name == "fundingRate" and self.funding.over_limit(self.now_ms):
+            return HttpAnswer(429, error_body(-1003, "Too many requests."), {**headers, "Retry-After": "60"})
+        status, body = self._route(name, request.query)
         return HttpAnswer(status, body, headers)
 
-    def _route(self, request: HttpRequest) -> tuple[int, bytes]:
-        query = request.query
-        if request.path == "/api/v3/ping":
+    def _route(self, name: str, query: dict[str, str]) -> tuple[int, bytes]:
+        if name == "ping":
             return 200, b"{}"
-        if request.path == "/api/v3/time":
+        if name == "time":
             return 200, json.dumps({"serverTime": self.server_ms}).encode()
-        if request.path not in WEIGHTS:
+        if name not in PATHS[self.market]:
             return 404, b"<html>Not found</html>"
+        if name == "exchangeInfo" and self.market == "perpetual":
+            query = {}  # it knows no parameter: the whole market is told
         if "symbol" in query and query["symbol"] not in self.markets:
             return 400, error_body(-1121, "Invalid symbol.")
-        if request.path == "/api/v3/exchangeInfo":
+        if name == "exchangeInfo":
             return 200, json.dumps(self._exchange_info(query.get("symbol"))).encode()
+        if name == "fundingRate":
+            return 200, json.dumps(self.funding.answer(query, self.now_ms)).encode()
         if "symbol" not in query or "interval" not in query:
             return 400, error_body(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
         if query["interval"] not in INTERVALS or query["interval"] != self.markets[query["symbol"]].timeframe:
@@ -309,16 +335,12 @@ class FakeExchange:
             "serverTime": self.server_ms,
             "rateLimits": [limit, orders],
             "exchangeFilters": [],
-            "symbols": [
-                {"symbol": name, "status": "TRADING", "isSpotTradingAllowed": True}
-                for name in self.markets
-                if symbol in {None, name}
-            ],
+            "symbols": [symbol_info(self.market, name) for name in self.markets if symbol in {None, name}],
         }
 
     def _klines(self, query: dict[str, str]) -> list[list[Any]]:
         market = self.markets[query["symbol"]]
-        limit = min(int(query.get("limit", "500")), 1_000)
+        limit = min(int(query.get("limit", "500")), most_klines(self.market))
         start, end = int(query.get("startTime", "0")), int(query.get("endTime", str(self.now_ms)))
         times = sorted(time for time in market.bars if start <= time <= min(end, self.now_ms))
         times = times[:limit] if "startTime" in query else times[-limit:]

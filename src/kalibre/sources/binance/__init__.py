@@ -1,4 +1,4 @@
-"""Binance spot: closed klines over REST, and the kline stream over WebSocket, healed through REST."""
+"""Binance, spot or perpetual futures: closed klines over REST, and the kline stream, healed through REST."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from kalibre.core.errors import UsageError
 from kalibre.core.protocols import SourceBar
 from kalibre.core.timeframe import timeframe_ms
 from kalibre.sources.base import check_range
+from kalibre.sources.binance.markets import market_of
 from kalibre.sources.binance.rest import AsyncDriver, Patience, RestProtocol, WeightBudget, drive
 from kalibre.sources.binance.stream import StreamSession, Tempo
-from kalibre.sources.binance.wire import check_interval
 
 
 class Binance:
-    """Bars of Binance's spot market; no key is needed.
+    """Bars of Binance's spot market, or of its USD-margined perpetual futures with their funding; no key is needed.
 
     Parameters
     ----------
+    market
+        `spot` or `perpetual`. One log holds a symbol of one of them: `BTCUSDT` is the name of both.
     rest_url, ws_url
-        Where to ask. Where Binance refuses the region: `https://data-api.binance.vision` and
-        `wss://data-stream.binance.vision`.
+        Where to ask; empty: the market's own addresses. Where Binance refuses the region, spot is also at
+        `https://data-api.binance.vision` and `wss://data-stream.binance.vision`.
     timeout_s
         Of one request.
     attempts, backoff_s, backoff_cap_s
@@ -50,7 +52,9 @@ class Binance:
 
     References
     ----------
-    https://developers.binance.com/docs/binance-spot-api-docs (REST API, WebSocket streams, limits).
+    https://developers.binance.com/docs/binance-spot-api-docs (REST API, WebSocket streams, limits) and
+    https://developers.binance.com/docs/derivatives/usds-margined-futures (market data, Important WebSocket Change
+    Notice of March 2026).
     """
 
     name: ClassVar[str] = "binance"
@@ -58,8 +62,9 @@ class Binance:
     def __init__(
         self,
         *,
-        rest_url: str = "https://api.binance.com",
-        ws_url: str = "wss://stream.binance.com:9443",
+        market: str = "spot",
+        rest_url: str = "",
+        ws_url: str = "",
         timeout_s: float = 10.0,
         attempts: int = 6,
         backoff_s: float = 0.5,
@@ -77,6 +82,8 @@ class Binance:
         sleep: Callable[[float], None] = time.sleep,
         asleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self._market = market_of(market)
+        rest_url, ws_url = rest_url or self._market.rest_url, ws_url or self._market.ws_url
         for option, url, schemes in (("rest_url", rest_url, ("http", "https")), ("ws_url", ws_url, ("ws", "wss"))):
             if url.partition("://")[0] not in schemes:
                 raise UsageError(
@@ -90,8 +97,9 @@ class Binance:
         self._rest_url, self._ws_url, self._timeout_s = rest_url.rstrip("/"), ws_url, timeout_s
         self._sleep, self._asleep = sleep, asleep
         self._rest = RestProtocol(
+            market=self._market,
             patience=Patience(attempts, backoff_s, backoff_cap_s, max_wait_s),
-            budget=WeightBudget(share=weight_share),
+            budget=WeightBudget(limit=self._market.weight_limit, share=weight_share),
             rng=random.Random(seed),  # noqa: S311 (jitter is no secret)
             clock=clock or SystemClock(),
         )
@@ -122,7 +130,7 @@ class Binance:
         """
         import httpx
 
-        check_interval(timeframe)
+        self._market.check_interval(timeframe)
         check_range(start_ms, end_ms)
         step_ms = timeframe_ms(timeframe)
         with httpx.Client(base_url=self._rest_url, timeout=self._timeout_s) as client:
@@ -136,6 +144,29 @@ class Binance:
                     return
                 yield Bars.from_rows(symbol, timeframe, page)
                 at = page[-1].open_time + step_ms
+
+    def funding(self, symbol: str, *, start_ms: int, end_ms: int) -> Iterator[tuple[int, float]]:
+        """Yield (settlement, rate) with `start_ms <= settlement < end_ms`, oldest first; nothing for spot.
+
+        Settlements as Binance stamps them, often some milliseconds after the hour.
+
+        Raises
+        ------
+        SourceError
+            As `history`.
+        """
+        if not self._market.has_funding:
+            return
+        import httpx
+
+        check_range(start_ms, end_ms)
+        with httpx.Client(base_url=self._rest_url, timeout=self._timeout_s) as client:
+            at, more = start_ms, True
+            while more and at < end_ms:
+                page, more = drive(self._rest.rates(symbol, at, end_ms), client, self._sleep)
+                yield from page
+                if page:
+                    at = page[-1][0] + 1
 
     async def stream(
         self, symbols: Sequence[str], timeframe: str, *, since_ms: Mapping[str, int] | None = None
@@ -156,7 +187,7 @@ class Binance:
         """
         import httpx
 
-        check_interval(timeframe)
+        self._market.check_interval(timeframe)
         if not symbols:
             raise UsageError("stream: no symbol was given; name at least one, for example BTCUSDT")
         async with httpx.AsyncClient(base_url=self._rest_url, timeout=self._timeout_s) as client:

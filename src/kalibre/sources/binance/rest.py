@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 import random
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kalibre.core.bars import Bar
@@ -27,19 +29,18 @@ from kalibre.core.errors import (
     UnknownSymbolError,
     UsageError,
 )
-from kalibre.sources.binance.wire import parse_json, parse_row
+from kalibre.sources.binance.markets import Market
+from kalibre.sources.binance.wire import parse_json, parse_rate, parse_row
 
 if TYPE_CHECKING:
     import httpx
 
 PAGE_BARS = 1_000
+PAGE_RATES = 1_000
 MINUTE_MS = 60_000
-_WEIGHTS = {"/api/v3/time": 1, "/api/v3/exchangeInfo": 20, "/api/v3/klines": 2}
-_REGION = (
-    "Binance refuses this address for legal reasons (HTTP 451), so asking again is no use. Its public market data is "
-    "also at data-api.binance.vision: set rest_url = 'https://data-api.binance.vision' and "
-    "ws_url = 'wss://data-stream.binance.vision' in the source's options"
-)
+FUNDING_LIMIT = 500
+FUNDING_WINDOW_MS = 300_000
+"""`fundingRate` is limited by itself: so many requests in five minutes."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,37 @@ class WeightBudget:
         return ((self._minute + 1) * MINUTE_MS - now_ms) / 1_000
 
 
+@dataclass
+class RequestBudget:
+    """Requests of a path that is limited by their number in a sliding window, whatever their weight."""
+
+    limit: int = FUNDING_LIMIT
+    window_ms: int = FUNDING_WINDOW_MS
+    share: float = 0.8
+    _sent: deque[int] = field(default_factory=deque, init=False)
+
+    def wait_s(self, now_ms: int) -> float:
+        """Return how long to wait until one more request fits into our share of the limit."""
+        while self._sent and self._sent[0] <= now_ms - self.window_ms:
+            self._sent.popleft()
+        allowed = max(1, int(self.limit * self.share))
+        return 0.0 if len(self._sent) < allowed else (self._sent[-allowed] + self.window_ms - now_ms) / 1_000
+
+    def note(self, now_ms: int) -> None:
+        """Count a request that is sent now."""
+        self._sent.append(now_ms)
+
+
 class RestProtocol:
     """The rules of Binance's REST interface; one per source, as weight and bans are counted per address."""
 
-    def __init__(self, *, patience: Patience, budget: WeightBudget, rng: random.Random, clock: Clock) -> None:
+    def __init__(
+        self, *, market: Market, patience: Patience, budget: WeightBudget, rng: random.Random, clock: Clock
+    ) -> None:
+        self.market = market
         self.patience = patience
         self.budget = budget
+        self.funding_budget = RequestBudget(share=budget.share)
         self.rng = rng
         self._clock = clock
         self._banned_until_ms = 0
@@ -127,7 +153,7 @@ class RestProtocol:
 
     def server_time(self) -> Steps[int]:
         """Ask for the exchange's time, UTC ms. A bar that has closed by then is closed in every later answer."""
-        content = yield from self._get("/api/v3/time", {})
+        content = yield from self._get("time", {})
         if not isinstance(content, dict) or not isinstance(content.get("serverTime"), int):
             raise SourceFormatError(f"Binance answered {content!r:.200} where its time was asked for")
         return int(content["serverTime"])
@@ -136,7 +162,7 @@ class RestProtocol:
         """Ask once for the weight limit, which Binance may change, and so also whether the symbol is listed."""
         if self._limits_known:
             return
-        content = yield from self._get("/api/v3/exchangeInfo", {"symbol": symbol})
+        content = yield from self._get("exchangeInfo", {"symbol": symbol} if self.market.info_by_symbol else {})
         try:
             for limit in content["rateLimits"]:
                 if limit["rateLimitType"] == "REQUEST_WEIGHT" and limit["interval"] == "MINUTE":
@@ -162,7 +188,7 @@ class RestProtocol:
             If the answer is no list of klines, or none of them lies in the range.
         """
         params: dict[str, str | int] = {"symbol": symbol, "interval": timeframe, "limit": PAGE_BARS}
-        rows = yield from self._get("/api/v3/klines", {**params, "startTime": start_ms, "endTime": end_ms - 1})
+        rows = yield from self._get("klines", {**params, "startTime": start_ms, "endTime": end_ms - 1})
         if not isinstance(rows, list):
             raise SourceFormatError(f"Binance answered {rows!r:.200} where klines of {symbol} were asked for")
         bars = {bar.open_time: bar for bar in map(parse_row, rows)}
@@ -174,13 +200,43 @@ class RestProtocol:
             )
         return [bar for bar in fitting if bar.open_time + step_ms <= now_ms]
 
-    def _get(self, path: str, params: dict[str, str | int]) -> Steps[Any]:
+    def rates(self, symbol: str, start_ms: int, end_ms: int) -> Steps[tuple[list[tuple[int, float]], bool]]:
+        """Ask for the first page of funding rates with `start_ms <= settlement < end_ms`.
+
+        Returns
+        -------
+        The page, oldest first, and whether there may be more behind it.
+
+        Raises
+        ------
+        SourceFormatError
+            If the answer is no list of rates of that symbol, or not in order within the range.
+        """
+        params: dict[str, str | int] = {"symbol": symbol, "startTime": start_ms, "endTime": end_ms - 1}
+        rows = yield from self._get("fundingRate", {**params, "limit": PAGE_RATES})
+        if not isinstance(rows, list):
+            raise SourceFormatError(f"Binance answered {rows!r:.200} where funding rates of {symbol} were asked for")
+        rates = [parse_rate(row) for row in rows]
+        if strange := [row for row in rows if row.get("symbol") != symbol]:
+            raise SourceFormatError(f"Binance sent {strange[0]!r:.200} where funding rates of {symbol} were asked for")
+        times = [start_ms - 1, *(time for time, _ in rates), end_ms]
+        for earlier, later in pairwise(times):
+            if not earlier < later:
+                raise SourceFormatError(
+                    f"Binance sent funding rates of {symbol} at {earlier} and then {later} where {start_ms} to "
+                    f"{end_ms} was asked for, oldest first: does something between answer "
+                    "from a store?"
+                )
+        return rates, len(rates) >= PAGE_RATES
+
+    def _get(self, name: str, params: dict[str, str | int]) -> Steps[Any]:
         """Send a request as often as it takes, within bounds, and return what its JSON says."""
+        path = f"{self.market.root}/{name}"
         trouble: KalibreError | None = None
         for attempt in range(self.patience.attempts):
             if attempt and not isinstance(trouble, RateLimitedError):
                 yield Pause(self.patience.pause_s(attempt - 1, self.rng), str(trouble))
-            yield from self._wait_turn(_WEIGHTS[path])
+            yield from self._wait_turn(name)
             reply = yield Request(path, params)
             assert reply is not None
             try:
@@ -197,7 +253,8 @@ class RestProtocol:
             raise trouble or UsageError(f"attempts = {self.patience.attempts} leaves none: set at least 1")
         raise type(trouble)(f"{trouble}; gave up after {self.patience.attempts} attempts")
 
-    def _wait_turn(self, weight: int) -> Steps[None]:
+    def _wait_turn(self, name: str) -> Steps[None]:
+        weight = self.market.weights[name]
         now_ms = self._clock.now_ms()
         if now_ms < self._banned_until_ms:
             raise self._banned()
@@ -205,6 +262,10 @@ class RestProtocol:
             yield Pause((self._not_before_ms - now_ms) / 1_000, "Binance asked for patience (429)")
         if (wait_s := self.budget.wait_s(weight, self._clock.now_ms())) > 0:
             yield Pause(wait_s, f"{self.budget.share:.0%} of {self.budget.limit} request weight is used in this minute")
+        if name == "fundingRate":
+            if (wait_s := self.funding_budget.wait_s(self._clock.now_ms())) > 0:
+                yield Pause(wait_s, f"{FUNDING_LIMIT} requests for funding rates are allowed in five minutes")
+            self.funding_budget.note(self._clock.now_ms())
 
     def _judge(self, path: str, params: dict[str, str | int], reply: Answer | NoAnswer) -> Any:
         """Return the content of a good answer; raise what a bad one means."""
@@ -253,7 +314,10 @@ class RestProtocol:
                 retry_after_s=wait_s,
             )
         if status == 451:
-            raise SourceRefusedError(_REGION)
+            raise SourceRefusedError(
+                "Binance refuses this address for legal reasons (HTTP 451), so asking again is no use. "
+                f"{self.market.elsewhere}"
+            )
         if status == 403:
             raise SourceRefusedError(
                 "Binance's firewall refuses this address (HTTP 403): wait some minutes, ask less often"

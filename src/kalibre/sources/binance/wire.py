@@ -1,4 +1,4 @@
-"""Binance's wire format: klines as arrays and as stream events, error bodies, intervals."""
+"""Binance's wire format: klines as arrays and as stream events, funding rates."""
 
 from __future__ import annotations
 
@@ -7,21 +7,7 @@ import math
 from typing import Any
 
 from kalibre.core.bars import Bar
-from kalibre.core.errors import SourceFormatError, UsageError
-
-INTERVALS = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w")
-
-
-def check_interval(timeframe: str) -> None:
-    """Refuse a timeframe that Binance has no klines of.
-
-    Raises
-    ------
-    UsageError
-        The message lists those it has.
-    """
-    if timeframe not in INTERVALS:
-        raise UsageError(f"Binance has no klines of {timeframe!r}: choose one of {', '.join(INTERVALS)}")
+from kalibre.core.errors import SourceFormatError
 
 
 def parse_json(body: bytes | str, *, what: str) -> Any:
@@ -39,7 +25,7 @@ def parse_json(body: bytes | str, *, what: str) -> Any:
 
 
 def parse_row(row: Any) -> Bar:
-    """Read one kline of `/api/v3/klines`: an array of twelve, prices as text.
+    """Read one kline of `/api/v3/klines` or `/fapi/v1/klines`: an array of twelve, prices as text.
 
     Raises
     ------
@@ -50,6 +36,23 @@ def parse_row(row: Any) -> Bar:
         return _bar(row[0], [row[i] for i in (1, 2, 3, 4, 5, 7, 8, 9)])
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise SourceFormatError(f"Binance sent {row!r:.200}, which is no kline: {error}") from error
+
+
+def parse_rate(row: Any) -> tuple[int, float]:
+    """Read one row of `/fapi/v1/fundingRate`: when it was settled, UTC ms, and the rate, which is written as text.
+
+    Raises
+    ------
+    SourceFormatError
+        If it is not of that form; the message quotes it.
+    """
+    try:
+        time, rate = row["fundingTime"], float(row["fundingRate"])
+        if isinstance(time, bool) or not isinstance(time, int):
+            raise ValueError(f"time {time!r} is no integer")
+        return time, rate
+    except (TypeError, ValueError, KeyError) as error:
+        raise SourceFormatError(f"Binance sent {row!r:.200}, which is no funding rate: {error!r}") from error
 
 
 def parse_event(message: Any) -> tuple[str, str, Bar, bool, int] | None:
