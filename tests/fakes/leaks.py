@@ -1,16 +1,20 @@
 """Planted leaks: columns that see the future or cling to their start, each with the way in which it must be caught.
 
-Every leak has an honest twin of the same name under `HONEST`, so that the net is known to tell them apart.
+`HONEST` holds twins that do it rightly, so that the net is known to tell them apart. `STAGE_LEAKS` plants a leak in one
+stage of a real pipeline, whose other stages are the honest twins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.core.bars import Bars
+from kalibre.evaluation.pipeline import Pipeline as Whole
 
 FloatArray = NDArray[np.float64]
 Pipeline = Callable[[Bars], dict[str, FloatArray]]
@@ -152,3 +156,115 @@ HONEST: dict[str, tuple[Pipeline, int]] = {
     "long_warmup": (lambda b: {"long_warmup": _average(b.close, 2 / 21)}, 320),
 }
 """The twins that do it rightly, with the warm-up they declare."""
+
+
+# --- leaks in one stage of a whole pipeline ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EarlyLabel:
+    """A label that says it is known one bar before it is."""
+
+    honest: Any
+    name: ClassVar[str] = "early"
+
+    @property
+    def horizon_bars(self) -> int:
+        return int(self.honest.horizon_bars)
+
+    @property
+    def lookback_bars(self) -> int:
+        return int(getattr(self.honest, "lookback_bars", 0))
+
+    def compute(self, bars: Bars) -> tuple[FloatArray, NDArray[np.int64]]:
+        y, known_row = self.honest.compute(bars)
+        return y, np.where(known_row >= 0, known_row - 1, -1)
+
+
+@dataclass(frozen=True)
+class FurtherLabel(EarlyLabel):
+    """A label that is known when it says so, but is about one more bar, which it reads if it is there."""
+
+    name: ClassVar[str] = "further"
+
+    def compute(self, bars: Bars) -> tuple[FloatArray, NDArray[np.int64]]:
+        y, known_row = self.honest.compute(bars)
+        known = np.flatnonzero(known_row >= 0)
+        further = np.minimum(known_row[known] + 1, len(bars) - 1)
+        y[known] = bars.close[further] > bars.close[known]
+        return y, known_row
+
+
+def _centred(x: FloatArray) -> FloatArray:
+    out = np.roll(_rolling(x, WINDOW, np.mean), -(WINDOW // 2))
+    out[-(WINDOW // 2) :] = np.nan
+    return out
+
+
+def _known(x: FloatArray) -> FloatArray:
+    return x[np.isfinite(x)]
+
+
+def _by_rank(score: FloatArray) -> FloatArray:
+    order = np.sort(_known(score))
+    p_up = (np.searchsorted(order, score) + 0.5) / (len(order) + 1)
+    return np.where(np.isfinite(score), np.clip(p_up, 0.01, 0.99), np.nan)
+
+
+def _best_tenth(p_up: FloatArray) -> FloatArray:
+    if not len(_known(p_up)):
+        return np.full(len(p_up), np.nan)
+    high, low = np.quantile(_known(p_up), (0.9, 0.1))
+    return np.where(np.isfinite(p_up), (p_up >= high).astype(float) - (p_up <= low), np.nan)
+
+
+def _future_normalised(whole: Whole) -> Whole:
+    honest = whole.score
+    assert honest is not None
+
+    def score(values: FloatArray) -> FloatArray:
+        found = honest(values)
+        return found / (1.0 + np.max(_known(found), initial=0.0))
+
+    return replace(whole, score=score)
+
+
+def _rounded_live(whole: Whole) -> Whole:
+    honest = whole.score
+    assert honest is not None
+    return replace(whole, score=lambda v: honest(v) if len(v) > 1 else honest(v).astype(np.float32).astype(float))
+
+
+def _volatility_ahead(whole: Whole) -> Whole:
+    honest = whole.volatility
+    assert honest is not None
+    return replace(whole, volatility=lambda bars: np.append(honest(bars)[1:], np.nan))
+
+
+def _volatility_since_start(bars: Bars) -> FloatArray:
+    move = np.diff(np.log(bars.close), prepend=np.log(bars.close[:1]))
+    return np.sqrt(np.cumsum(move**2) / np.arange(1, len(move) + 1))
+
+
+_LABELS = frozenset({"labels_known", "labels_up", "labels_fingerprint"})
+
+STAGE_LEAKS: dict[str, tuple[Callable[[Whole], Whole], str, frozenset[str]]] = {
+    "label_known_early": (lambda w: replace(w, label=EarlyLabel(w.label)), "labels_known", _LABELS),
+    "label_reads_further": (lambda w: replace(w, label=FurtherLabel(w.label)), "labels_up", _LABELS),
+    "score_of_the_future": (_future_normalised, "score", frozenset({"score", "p_up", "signal"})),
+    "score_rounded_when_live": (_rounded_live, "score", frozenset({"score", "p_up", "signal"})),
+    "centred_calibration": (
+        lambda w: replace(w, calibrate=lambda s: _centred(w.calibrate(s))),  # type: ignore[misc]
+        "p_up",
+        frozenset({"p_up", "signal"}),
+    ),
+    "calibration_by_rank": (lambda w: replace(w, calibrate=_by_rank), "p_up", frozenset({"p_up", "signal"})),
+    "threshold_of_whole_window": (lambda w: replace(w, decide=_best_tenth), "signal", frozenset({"signal"})),
+    "volatility_ahead": (_volatility_ahead, "sizing_volatility", frozenset({"sizing_volatility"})),
+    "volatility_since_start": (
+        lambda w: replace(w, volatility=_volatility_since_start),
+        "sizing_volatility",
+        frozenset({"sizing_volatility"}),
+    ),
+}
+"""By name: how to plant the leak in a pipeline, the column that must be named, and every column that may be."""

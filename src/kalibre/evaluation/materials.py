@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from kalibre.bars.calendars import Calendar
 from kalibre.core.bars import Bars
 from kalibre.core.catalog import part as load_part
@@ -15,7 +13,7 @@ from kalibre.core.settings import Settings
 from kalibre.core.timeframe import timeframes_above
 from kalibre.dataset.join import Dataset, build_dataset
 from kalibre.evaluation.dummies import horizon_moves
-from kalibre.evaluation.walk_forward import Material, Recipe
+from kalibre.evaluation.walk_forward import Material
 from kalibre.features.engine import FeatureEngine, FeatureSpec, default_columns
 from kalibre.trading.series import sizing_volatility
 
@@ -75,21 +73,18 @@ def feature_spec(bars: Bars, settings: Settings) -> FeatureSpec:
 
 def make_label(settings: Settings, calendar: Calendar) -> Label:
     """Make the label that the settings name; one that can tell holes from nights is given the calendar."""
-    label: Label = load_part("kalibre.labels", settings.model.label).LABEL(horizon_bars=settings.model.horizon_bars)
+    return named_label(settings.model.label, settings.model.horizon_bars, calendar)
+
+
+def named_label(name: str, horizon_bars: int, calendar: Calendar) -> Label:
+    """Make a label by the name of its file, as settings and stored bundles give it.
+
+    Raises
+    ------
+    KalibreError
+        If there is none of that name, or it takes no such horizon.
+    """
+    label: Label = load_part("kalibre.labels", name).LABEL(horizon_bars=horizon_bars)
     if is_dataclass(label) and any(f.name == "calendar" for f in fields(label)):
         return replace(label, calendar=calendar)
     return label
-
-
-def pipeline(engine: FeatureEngine, recipe: Recipe, bars: Bars) -> dict[str, FloatArray]:
-    """Return everything from columns to signals that bars lead to: what the verification looks at.
-
-    `signal` is 1 where the policy would enter if flat, -1 where it would leave if long, else 0.
-    """
-    values = engine.batch(bars)
-    score = recipe.classifier.predict_proba(values)
-    p_up = recipe.calibrator.apply(score)
-    signal = (p_up >= recipe.policy.entry_threshold).astype(float) - (p_up <= recipe.policy.exit_threshold)
-    signal[np.isnan(p_up)] = np.nan
-    columns = {name: values[:, i] for i, name in enumerate(engine.columns)}
-    return {**columns, "score": score, "p_up": p_up, "signal": signal}

@@ -29,7 +29,8 @@ from kalibre.dataset.splits import walk_forward
 from kalibre.evaluation.dummies import unbeaten
 from kalibre.evaluation.figures import Significance, StudyResult, WindowFigures, plain
 from kalibre.evaluation.gates import GateFigures, GateVerdict, judge
-from kalibre.evaluation.materials import configuration, feature_spec, pipeline, prepare
+from kalibre.evaluation.materials import configuration, feature_spec, make_label, prepare
+from kalibre.evaluation.pipeline import Pipeline, signals
 from kalibre.evaluation.significance import (
     deflated_sharpe_ratio,
     probability_of_backtest_overfitting,
@@ -301,20 +302,17 @@ class _Run:
         )
 
     def _verify(self, recipe: Recipe) -> dict[str, Any]:
-        """Prove columns, score, probability and signal on the newest bars, in the short form."""
-        longest = int(np.max(self.engine.warmup_bars))
-        recent = self.bars[max(0, len(self.bars) - longest - VERIFIED_BARS) :]
-        names = (*self.engine.columns, "score", "p_up", "signal")
-        warmup = dict(zip(names, [*self.engine.warmup_bars.tolist(), longest, longest, longest], strict=True))
-        report = verify(
-            lambda bars: pipeline(self.engine, recipe, bars),
-            recent,
-            warmup=warmup,
-            cuts=4,
-            altered_cuts=1,
-            starts=1,
-            seed=self.seed,
+        """Prove columns, volatility, labels, score, probability and signal on the newest bars, in the short form."""
+        pipeline = Pipeline(
+            self.engine,
+            make_label(self.settings, self.calendar),
+            score=recipe.classifier.predict_proba,
+            calibrate=recipe.calibrator.apply,
+            decide=lambda p_up: signals(p_up, recipe.policy),
         )
+        longest = max(pipeline.warmup.values())
+        recent = self.bars[max(0, len(self.bars) - longest - VERIFIED_BARS) :]
+        report = verify(pipeline, recent, warmup=pipeline.warmup, cuts=4, altered_cuts=1, starts=1, seed=self.seed)
         content: dict[str, Any] = plain(report.as_dict())
         return {**content, "dirty_columns": len(report.offenders)}
 

@@ -1,9 +1,9 @@
 """Prove of any callable bars -> columns that it sees no future and forgets where its history began.
 
 Nothing is believed because of how it was written: the callable is run again and again on histories that are cut short,
-continued otherwise, or begun otherwise, and what must not change is compared. It may be a feature engine or a whole
-pipeline (scaling, labels at the row where they are known, calibrated probabilities, signals): each column stands for
-itself. Three ways to fail:
+continued otherwise, or begun otherwise, and what must not change is compared. It may be a feature engine or everything
+from bars to signals (`kalibre.evaluation.pipeline`), labels at the row where they are known included: each column
+stands for itself. Three ways to fail:
 
 mismatched
     (a) `f(bars[:k])` is not `f(bars)[:k]`: what was known live at the close of a bar is not what history shows there.
@@ -27,11 +27,12 @@ from kalibre.core.clock import to_text
 from kalibre.core.errors import VerificationError
 
 if TYPE_CHECKING:
+    from kalibre.evaluation.pipeline import Pipeline
     from kalibre.features.engine import FeatureSpec
 
 FloatArray = NDArray[np.float64]
 Columns = Mapping[str, FloatArray]
-Pipeline = Callable[[Bars], Columns]
+Function = Callable[[Bars], Columns]
 
 TOLERANCE = 1e-9
 """Of a column's standard deviation: how far two starts may be apart after the warm-up."""
@@ -72,6 +73,8 @@ class ColumnVerdict:
     ----------
     mismatched, rewritten, start_dependent
         Rows that failed, summed over every trial; 0 is what it takes.
+    known
+        Rows of the whole history that hold a number: where there are none, nothing was proved.
     look_ahead_bars
         How far from a cut a row still changed: at least so many bars of future were seen.
     first_row, first_trial
@@ -82,6 +85,7 @@ class ColumnVerdict:
     mismatched: int = 0
     rewritten: int = 0
     start_dependent: int = 0
+    known: int = 0
     look_ahead_bars: int = 0
     first_row: int | None = None
     first_trial: str = ""
@@ -187,17 +191,18 @@ class VerificationReport:
         )
         lines = [
             head,
-            f"{'column':{width}s} {'warm-up':>8s} {'rewritten':>10s} {'mismatched':>11s} {'start-dep.':>11s}",
+            f"{'column':{width}s} {'warm-up':>8s} {'known':>9s} {'rewritten':>10s} {'mismatched':>11s} "
+            f"{'start-dep.':>11s}",
         ]
         lines += [
-            f"{name:{width}s} {v.warmup:8d} {v.rewritten:10d} {v.mismatched:11d} {v.start_dependent:11d}"
+            f"{name:{width}s} {v.warmup:8d} {v.known:9d} {v.rewritten:10d} {v.mismatched:11d} {v.start_dependent:11d}"
             for name, v in self.columns.items()
         ]
         return "\n".join([*lines, *(self._line(name) for name in self.offenders)])
 
 
 def verify(
-    function: Pipeline,
+    function: Function,
     bars: Bars,
     *,
     warmup: Mapping[str, int],
@@ -245,7 +250,8 @@ def verify(
     """
     n = len(bars)
     whole = _table(function, bars, warmup)
-    verdicts = {name: ColumnVerdict(int(warmup[name])) for name in whole}
+    known = np.isfinite(whole.values_2d).sum(axis=0)
+    verdicts = {name: ColumnVerdict(int(warmup[name]), known=int(known[i])) for i, name in enumerate(whole)}
     longest = max((verdict.warmup for verdict in verdicts.values()), default=0)
     if n < longest + 2 * EDGE_ROWS:
         slow = max(verdicts, key=lambda name: verdicts[name].warmup)
@@ -341,7 +347,7 @@ def _reordered(bars: Bars, order: NDArray[Any]) -> Bars:
     return replace(bars[order], open_time=bars.open_time)
 
 
-def _table(function: Pipeline, bars: Bars, warmup: Mapping[str, int], like: Table | None = None) -> Table:
+def _table(function: Function, bars: Bars, warmup: Mapping[str, int], like: Table | None = None) -> Table:
     """Run the callable and bring what it returns to one array, in the order of the first run."""
     columns = function(bars)
     undeclared = sorted(set(columns) - set(warmup))
@@ -423,20 +429,33 @@ def verify_features(bars: Bars, spec: FeatureSpec, *, cuts: int = 48, seed: int 
     FeatureError
         If the bars are of another timeframe or unsound.
     """
+    from kalibre.evaluation.pipeline import Pipeline
     from kalibre.features.engine import FeatureEngine
 
-    engine = FeatureEngine(spec)
+    return verify_pipeline(bars, Pipeline(FeatureEngine(spec), volatility=None), cuts=cuts, seed=seed)
 
-    def columns(part: Bars) -> Table:
-        return Table(engine.columns, engine.batch(part))
 
-    warmup = dict(zip(engine.columns, engine.warmup_bars.tolist(), strict=True))
-    report = verify(columns, bars, warmup=warmup, cuts=cuts, seed=seed)
-    whole = engine.batch(bars)
-    engine.reset()
-    live = np.array([engine.step(bar) for bar in bars])
-    for place, name in enumerate(engine.columns):
-        rows = np.flatnonzero(~_same(whole[:, place], live[:, place]))
+def verify_pipeline(bars: Bars, pipeline: Pipeline, *, cuts: int = 48, seed: int = 7) -> VerificationReport:
+    """Verify everything from bars to signals; a row that live trading computes otherwise counts as mismatched.
+
+    Raises
+    ------
+    VerificationError
+        If the history is shorter than the longest warm-up, or a model says nothing about any bar of it: then there is
+        nothing to prove.
+    FeatureError
+        If the bars are of another timeframe or unsound.
+    """
+    report = verify(pipeline, bars, warmup=pipeline.warmup, cuts=cuts, seed=seed)
+    if "p_up" in report.columns and not report.columns["p_up"].known:
+        empty = [name for name in pipeline.engine.columns if not report.columns[name].known]
+        raise VerificationError(
+            f"the model says nothing about any of {len(bars)} bars, since these columns are unknown in all of them: "
+            f"{empty}; verify it on bars that have what they need (taker volume), or on more of them"
+        )
+    whole, live = pipeline(bars), pipeline.live(bars)
+    for name in live:
+        rows = np.flatnonzero(~_same(whole[name], live[name]))
         if rows.size:
             report.columns[name].mismatched += int(rows.size)
             report.columns[name].note(rows, "computed bar by bar")

@@ -81,6 +81,11 @@ class TripleBarrier:
         if self.volatility_window < 2:
             raise LabelError(f"volatility_window {self.volatility_window!r} is too short: pass at least 2 returns")
 
+    @property
+    def lookback_bars(self) -> int:
+        """Bars before a sample that its barriers read."""
+        return self.volatility_window
+
     def compute(self, bars: Bars) -> tuple[FloatArray, NDArray[np.int64]]:
         """Return `y` (n_bars,) in {0.0, 1.0, NaN} and the row at whose close each is known, -1 where it never is.
 
