@@ -8,6 +8,8 @@ from fastapi import APIRouter, Request
 
 from kalibre.api.answers import Standing, utc_text
 from kalibre.api.routes.base import View, errors, needs, service_of
+from kalibre.core.settings import Settings
+from kalibre.registry.standing import drifted
 
 router = APIRouter(tags=["model"])
 
@@ -15,7 +17,8 @@ router = APIRouter(tags=["model"])
 class ModelStatus(View):
     """One model: its thresholds, what it proved at its gates, and the columns that it reads, in order.
 
-    `label` is what it learnt to foresee; `funded` says whether its study charged funding rates to positions held.
+    `label` is what it learnt to foresee; `funded` says whether its study charged funding rates to positions held;
+    `warnings` names each cost and limit of the settings that is no longer what it was judged with.
     """
 
     model: str
@@ -30,6 +33,7 @@ class ModelStatus(View):
     metrics: dict[str, Any]
     gates: list[dict[str, Any]]
     columns: list[str]
+    warnings: list[str]
 
 
 class RoleStatus(View):
@@ -63,8 +67,8 @@ def status(request: Request) -> Status:
         timeframe=service.settings.market.timeframe,
         symbols={
             symbol: SymbolStatus(
-                champion=_role(view.roles["champion"]),
-                challenger=_role(view.roles["challenger"]),
+                champion=_role(view.roles["champion"], service.settings),
+                challenger=_role(view.roles["challenger"], service.settings),
             )
             for symbol, view in picture.series.items()
         },
@@ -72,7 +76,7 @@ def status(request: Request) -> Status:
     )
 
 
-def _role(standing: Standing) -> RoleStatus:
+def _role(standing: Standing, settings: Settings) -> RoleStatus:
     model = standing.model
     shown = None
     if model is not None:
@@ -90,5 +94,6 @@ def _role(standing: Standing) -> RoleStatus:
             metrics=dict(bundle.metrics),
             gates=[dict(gate) for gate in bundle.gates],
             columns=list(model.columns),
+            warnings=drifted(bundle, settings),
         )
     return RoleStatus(model=shown, problem=standing.problem or None)
