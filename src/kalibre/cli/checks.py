@@ -20,10 +20,11 @@ from kalibre.cli.base import (
     TimerangeOption,
     emit,
     opened_log,
+    progress,
     settings_of,
     stored_bars,
 )
-from kalibre.core.errors import UsageError
+from kalibre.core.errors import LogError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from kalibre.core.bars import Bars
     from kalibre.core.protocols import FloatArray
     from kalibre.core.settings import Settings
+    from kalibre.evaluation.pipeline import Pipeline
+    from kalibre.models.bundle import ModelBundle
 
 app = typer.Typer()
 
@@ -42,6 +45,9 @@ def verify(
     timeframe: TimeframeOption = None,
     timerange: TimerangeOption = None,
     days: DaysOption = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="features: also score, p_up and signal of this stored model.")
+    ] = None,
     function: Annotated[
         str | None, typer.Option("--function", help="Yours: package.module:name, from Bars to a dict of columns.")
     ] = None,
@@ -49,12 +55,17 @@ def verify(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Prove that features see no future, that the log is whole, or that replay gives what was recorded."""
+    """Prove that bars to signals see no future, that the log is whole, or that replay gives what was recorded."""
     settings = settings_of(config, symbols=[symbol] if symbol else None, timeframe=timeframe)
+    if model is not None and (what != "features" or function is not None):
+        other = "--function" if what == "features" else f"`kalibre verify {what}`"
+        raise UsageError(f"--model {model!r} does not go with {other}: it names what `kalibre verify features` proves")
     if what == "features":
+        bundle = None if model is None else _bundle(settings, model, symbol, timeframe)
+        series = (symbol or settings.market.symbols[0], None) if bundle is None else (bundle.symbol, bundle.timeframe)
         with opened_log(settings) as log:
-            bars = stored_bars(log, settings, settings.market.symbols[0], timerange=timerange, days=days)
-        _verify_features(settings, bars, function, warmup, as_json=as_json)
+            bars = stored_bars(log, settings, series[0], timeframe=series[1], timerange=timerange, days=days)
+        _verify_features(settings, bars, bundle, function, warmup, as_json=as_json)
     elif what == "log":
         with opened_log(settings) as log:
             damage = log.check()
@@ -71,18 +82,44 @@ def _lines(head: int, damage: list[str]) -> str:
     return "\n".join([f"{head:,} events", *damage] if damage else [f"{head:,} events, no damage"])
 
 
-def _verify_features(settings: Settings, bars: Bars, function: str | None, warmup: int, *, as_json: bool) -> None:
-    from kalibre.evaluation.study import feature_spec
-    from kalibre.evaluation.verification import verify, verify_features
+def _bundle(settings: Settings, model: str, symbol: str | None, timeframe: str | None) -> ModelBundle:
+    from kalibre.models.bundle import load_bundle
 
-    if function is None:
-        found = verify_features(bars, feature_spec(bars, settings))
-    else:
-        columns = _imported(function)
-        found = verify(columns, bars, warmup=dict.fromkeys(columns(bars), warmup))
-    emit(found.as_dict(), as_json=as_json, show=lambda console: console.print(str(found), markup=False))
+    bundle = load_bundle(settings.models_dir, model)
+    for option, given, own in (("symbol", symbol, bundle.symbol), ("timeframe", timeframe, bundle.timeframe)):
+        if given not in (None, own):
+            raise UsageError(f"--{option} {given!r}: model {model!r} was trained on {own!r}; leave --{option} out")
+    return bundle
+
+
+def _verify_features(
+    settings: Settings, bars: Bars, bundle: ModelBundle | None, function: str | None, warmup: int, *, as_json: bool
+) -> None:
+    from kalibre.evaluation.verification import verify, verify_pipeline
+
+    with progress(as_json=as_json) as report:
+        if function is None:
+            found = verify_pipeline(bars, _pipeline(settings, bars, bundle), progress=report)
+        else:
+            columns = _imported(function)
+            found = verify(columns, bars, warmup=dict.fromkeys(columns(bars), warmup), progress=report)
+    result = {"model": None if bundle is None else bundle.model_id, **found.as_dict()}
+    emit(result, as_json=as_json, show=lambda console: console.print(str(found), markup=False))
     if not found.clean:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _pipeline(settings: Settings, bars: Bars, bundle: ModelBundle | None) -> Pipeline:
+    """Return a stored model's pipeline, or what the settings alone say: features, volatility and labels."""
+    from kalibre.bars.calendars import get_calendar
+    from kalibre.evaluation.materials import feature_spec, make_label, named_label
+    from kalibre.evaluation.pipeline import Pipeline
+    from kalibre.features.engine import FeatureEngine
+
+    calendar = get_calendar(settings.market.calendar)
+    if bundle is None:
+        return Pipeline(FeatureEngine(feature_spec(bars, settings)), make_label(settings, calendar))
+    return Pipeline.of_bundle(bundle, named_label(bundle.label, bundle.horizon_bars, calendar))
 
 
 def _imported(name: str) -> Callable[[Bars], Mapping[str, FloatArray]]:
@@ -106,7 +143,19 @@ def _verify_state(settings: Settings, *, as_json: bool) -> None:
     from kalibre.trading.paper import paper_projection
 
     with opened_log(settings) as log:
-        found = refold(log, paper_projection(settings))
+        projection = paper_projection(settings)
+        read = log.progress(projection.name)
+        if read is None:
+            raise LogError(
+                "the paper engine has never read this log, so nothing is recorded that a replay could be held against: "
+                "run `kalibre paper` first, then `kalibre verify state` again"
+            )
+        if read.version != projection.version:
+            raise LogError(
+                f"the paper engine read this log as version {read.version} of code and settings, this is version "
+                f"{projection.version}: run `kalibre paper`, which reads it anew, then `kalibre verify state` again"
+            )
+        found = refold(log, projection)
 
     def show(console: Console) -> None:
         equal = "yes" if found.equal else "no"

@@ -16,15 +16,16 @@ start-dependent
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kalibre.core.bars import OPTIONAL, Bars, concat
+from kalibre.core.bars import Bars, concat
 from kalibre.core.clock import to_text
 from kalibre.core.errors import VerificationError
+from kalibre.evaluation.alterations import EDGE_ROWS, altered_futures, choose_cuts, other_histories
 
 if TYPE_CHECKING:
     from kalibre.evaluation.pipeline import Pipeline
@@ -33,11 +34,10 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 Columns = Mapping[str, FloatArray]
 Function = Callable[[Bars], Columns]
+Progress = Callable[[str, int, int], None]
 
 TOLERANCE = 1e-9
 """Of a column's standard deviation: how far two starts may be apart after the warm-up."""
-EDGE_ROWS = 4
-BOUNDARIES_MS = (3_600_000, 4 * 3_600_000, 86_400_000, 7 * 86_400_000)
 
 
 class Table(Mapping[str, FloatArray]):
@@ -211,6 +211,7 @@ def verify(
     starts: int = 4,
     seed: int = 7,
     tolerance: float = TOLERANCE,
+    progress: Progress | None = None,
 ) -> VerificationReport:
     """Run a callable on cut, altered and otherwise begun histories, and count what should not have changed.
 
@@ -232,6 +233,8 @@ def verify(
         Of the random positions and alterations.
     tolerance
         Of a column's standard deviation, for (c); (a) and (b) are exact.
+    progress
+        Called with the stage (`cuts`, `altered futures`, `other histories`), what is done of it, and of how much.
 
     Raises
     ------
@@ -265,86 +268,33 @@ def verify(
     rng = np.random.default_rng(seed)
     if isinstance(cuts, int):
         cuts = choose_cuts(bars, cuts, rng, sorted({v.warmup for v in verdicts.values()}))
-    for k in cuts:
+    told = progress or (lambda stage, done, total: None)
+    for number, k in enumerate(cuts, 1):
         _compare_head(
             verdicts, whole, _table(function, bars[:k], warmup, whole), k, "mismatched", f"only {k} bars known"
         )
+        told("cuts", number, len(cuts))
     tried = 0
     inner = [k for k in cuts if 0 < k < n]
-    for place in np.unique(np.linspace(0, len(inner) - 1, altered_cuts).astype(int)) if inner else []:
-        k = inner[place]
+    chosen = [inner[i] for i in sorted(set(np.linspace(0, len(inner) - 1, altered_cuts).astype(int)))] if inner else []
+    for number, k in enumerate(chosen, 1):
         for name, tail in altered_futures(bars[k:], rng):
             changed = _table(function, concat([bars[:k], tail]), warmup, whole)
             _compare_head(verdicts, whole, changed, k, "rewritten", f"bars from {k} on {name}")
             tried += 1
+        told("altered futures", number, len(chosen))
     begun = 0
     limit = tolerance * _scales(whole)
     room = max(1, n - longest - EDGE_ROWS)
-    for start in np.unique(np.linspace(max(1, room // 8), room, starts).astype(int)):
+    rows = np.unique(np.linspace(max(1, room // 8), room, starts).astype(int))
+    for number, start in enumerate(rows, 1):
         for name, other in other_histories(bars[: int(start)], rng):
             moved = bars[int(start) :] if other is None else concat([other, bars[int(start) :]])
             part = _table(function, moved, warmup, whole)
             _compare_tail(verdicts, whole, part, int(start), limit, f"{name} before row {start}")
             begun += 1
+        told("other histories", number, len(rows))
     return VerificationReport(verdicts, n, len(cuts), tried, begun, bars.open_time)
-
-
-def choose_cuts(bars: Bars, count: int, rng: np.random.Generator, warmups: Sequence[int] = ()) -> list[int]:
-    """Choose where to cut a history: both ends, warm-ups, around boundaries and holes, and at random; rising."""
-    n = len(bars)
-    near: set[int] = {*range(1, EDGE_ROWS), *range(n - EDGE_ROWS, n + 1)}
-    for warmup in warmups[:: max(1, len(warmups) // 4)]:
-        near |= {warmup, warmup + 1, warmup + 2}
-    for span in BOUNDARIES_MS:
-        if bars.step_ms < span:
-            crossed = np.flatnonzero(np.diff(bars.close_time // span)) + 1
-            near |= _around(crossed, rng)
-    near |= _around(np.flatnonzero(np.diff(bars.open_time) != bars.step_ms) + 1, rng)
-    near = {k for k in near if 0 < k <= n}
-    missing = max(0, min(count, n) - len(near))
-    return sorted(near | set(rng.integers(1, n + 1, size=missing).tolist()))
-
-
-def _around(places: NDArray[np.int64], rng: np.random.Generator) -> set[int]:
-    if not len(places):
-        return set()
-    return {int(k) + shift for k in rng.choice(places, size=min(2, len(places)), replace=False) for shift in (-1, 0, 1)}
-
-
-def altered_futures(tail: Bars, rng: np.random.Generator) -> Iterator[tuple[str, Bars]]:
-    """Yield other futures for a tail of bars, each made of sound bars at the same times (but the last, with holes)."""
-    n = len(tail)
-    yield "scaled", _scaled(tail, np.full(n, 3.7), 0.2)
-    yield "reversed", _reordered(tail, np.arange(n)[::-1])
-    yield "shuffled", _reordered(tail, rng.permutation(n))
-    yield "held constant", _reordered(tail, np.zeros(n, dtype=np.int64))
-    yield "thrown to extremes", _scaled(tail, np.where(rng.random(n) < 0.5, 1e-3, 1e3), 1e4)
-    yield "thinned out", tail[np.flatnonzero(rng.random(n) < 0.5)]
-
-
-def other_histories(head: Bars, rng: np.random.Generator) -> Iterator[tuple[str, Bars | None]]:
-    """Yield other pasts in the place of a head of bars; None stands for none at all."""
-    n = len(head)
-    yield "no history", None
-    yield "a history at 8 times the price", _scaled(head, np.full(n, 8.0), 30.0)
-    yield (
-        "a history at a ninth of the price, shuffled",
-        _reordered(_scaled(head, np.full(n, 1 / 9), 0.01), rng.permutation(n)),
-    )
-    yield "a flat history", _reordered(head, np.zeros(n, dtype=np.int64))
-    yield "a wild history", _scaled(head, np.exp(np.cumsum(rng.normal(0, 0.05, n))), 1.0)
-
-
-def _scaled(bars: Bars, price: FloatArray, volume: float) -> Bars:
-    columns: dict[str, Any] = {name: getattr(bars, name) * price for name in ("open", "high", "low", "close")}
-    for name in ("volume", *OPTIONAL):
-        amount = getattr(bars, name)
-        columns[name] = None if amount is None else amount * volume
-    return replace(bars, **columns)
-
-
-def _reordered(bars: Bars, order: NDArray[Any]) -> Bars:
-    return replace(bars[order], open_time=bars.open_time)
 
 
 def _table(function: Function, bars: Bars, warmup: Mapping[str, int], like: Table | None = None) -> Table:
@@ -435,7 +385,9 @@ def verify_features(bars: Bars, spec: FeatureSpec, *, cuts: int = 48, seed: int 
     return verify_pipeline(bars, Pipeline(FeatureEngine(spec), volatility=None), cuts=cuts, seed=seed)
 
 
-def verify_pipeline(bars: Bars, pipeline: Pipeline, *, cuts: int = 48, seed: int = 7) -> VerificationReport:
+def verify_pipeline(
+    bars: Bars, pipeline: Pipeline, *, cuts: int = 48, seed: int = 7, progress: Progress | None = None
+) -> VerificationReport:
     """Verify everything from bars to signals; a row that live trading computes otherwise counts as mismatched.
 
     Raises
@@ -446,17 +398,21 @@ def verify_pipeline(bars: Bars, pipeline: Pipeline, *, cuts: int = 48, seed: int
     FeatureError
         If the bars are of another timeframe or unsound.
     """
-    report = verify(pipeline, bars, warmup=pipeline.warmup, cuts=cuts, seed=seed)
+    report = verify(pipeline, bars, warmup=pipeline.warmup, cuts=cuts, seed=seed, progress=progress)
     if "p_up" in report.columns and not report.columns["p_up"].known:
         empty = [name for name in pipeline.engine.columns if not report.columns[name].known]
         raise VerificationError(
             f"the model says nothing about any of {len(bars)} bars, since these columns are unknown in all of them: "
             f"{empty}; verify it on bars that have what they need (taker volume), or on more of them"
         )
+    if progress is not None:
+        progress("bar by bar", 0, 1)
     whole, live = pipeline(bars), pipeline.live(bars)
     for name in live:
         rows = np.flatnonzero(~_same(whole[name], live[name]))
         if rows.size:
             report.columns[name].mismatched += int(rows.size)
             report.columns[name].note(rows, "computed bar by bar")
+    if progress is not None:
+        progress("bar by bar", 1, 1)
     return report

@@ -11,14 +11,8 @@ from tests.fakes.leaks import HONEST, LEAKS
 
 from kalibre.core.bars import Bars
 from kalibre.core.errors import VerificationError
-from kalibre.evaluation.verification import (
-    Table,
-    altered_futures,
-    choose_cuts,
-    other_histories,
-    verify,
-    verify_features,
-)
+from kalibre.evaluation.alterations import altered_futures, choose_cuts, other_histories
+from kalibre.evaluation.verification import Table, verify, verify_features
 from kalibre.features.engine import FeatureSpec
 
 
@@ -64,6 +58,27 @@ def test_warmup_one_bar_too_short_is_caught(bars: Bars) -> None:
     report = verify(function, bars, warmup={"trailing_window": 3}, cuts=5)
     assert report.start_dependent > 0
     assert report.rewritten == report.mismatched == 0
+
+
+def test_progress_is_told_stage_by_stage(bars: Bars) -> None:
+    function, warmup = HONEST["trailing_window"]
+    told: list[tuple[str, int, int]] = []
+    verify(
+        function,
+        bars,
+        warmup={"trailing_window": warmup},
+        cuts=[50, 600],
+        altered_cuts=1,
+        starts=2,
+        progress=lambda *step: told.append(step),
+    )
+    assert told == [
+        ("cuts", 1, 2),
+        ("cuts", 2, 2),
+        ("altered futures", 1, 1),
+        ("other histories", 1, 2),
+        ("other histories", 2, 2),
+    ]
 
 
 def test_report_is_json_and_counts_trials(bars: Bars) -> None:

@@ -1,0 +1,105 @@
+"""`kalibre verify | doctor`: what each proves, refuses and advises, on a real log with a real stored model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from tests.fakes.models import bar_events, random_bars, small_bundle
+
+from kalibre.cli.app import build
+from kalibre.core.errors import KalibreError, LogError, RegistryError, UsageError
+from kalibre.core.settings import Settings
+from kalibre.evaluation.pipeline import LABEL_COLUMNS, MODEL_COLUMNS, SIZING
+from kalibre.log import open_log
+from kalibre.models.bundle import ModelBundle
+
+COLUMNS = ("log_return_1", "range_relative")
+Ask = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def bundle() -> ModelBundle:
+    return small_bundle(columns=COLUMNS)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: ModelBundle) -> Settings:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KALIBRE_FEATURES__HIGHER_TIMEFRAMES", "[]")
+    settings = Settings()
+    bundle.save(settings.models_dir)
+    with open_log(settings.log_url) as log:
+        log.append(bar_events(random_bars(1_400)), writer="ingest")
+    return settings
+
+
+@pytest.fixture
+def ask(settings: Settings, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """Return a function that runs a verb in this process and gives back its exit code and its JSON."""
+
+    def asked(*words: str) -> tuple[int, Any]:
+        code = typer.main.get_command(build()).main([*words, "--json"], standalone_mode=False) or 0
+        return code, json.loads(capsys.readouterr().out)
+
+    return asked
+
+
+def test_without_a_model_the_settings_columns_volatility_and_labels_are_proved(ask: Ask) -> None:
+    code, found = ask("verify", "features")
+    assert (code, found["clean"], found["model"]) == (0, True, None)
+    assert {SIZING, *LABEL_COLUMNS} <= set(found["columns"])
+    assert not set(MODEL_COLUMNS) & set(found["columns"])
+
+
+def test_with_a_model_its_whole_pipeline_is_proved(ask: Ask, bundle: ModelBundle) -> None:
+    code, found = ask("verify", "features", "--model", bundle.model_id)
+    assert (code, found["clean"], found["model"]) == (0, True, bundle.model_id)
+    assert list(found["columns"]) == [*COLUMNS, SIZING, *LABEL_COLUMNS, *MODEL_COLUMNS]
+    assert found["columns"]["p_up"]["known"] > 1_300
+
+
+def test_a_leak_in_the_pipeline_of_a_model_fails_the_command(
+    ask: Ask, bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = ModelBundle.score
+    monkeypatch.setattr(ModelBundle, "score", lambda self, values: honest(self, values) * (1 - 1e-6 * len(values)))
+    code, found = ask("verify", "features", "--model", bundle.model_id)
+    assert (code, found["clean"]) == (1, False)
+    assert found["columns"]["score"]["mismatched"] > 0
+    assert found["columns"]["log_return_1"]["mismatched"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "error"),
+    [
+        (("verify", "log", "--model", "X"), "`kalibre verify log`", UsageError),
+        (("verify", "features", "--model", "X", "--function", "a:b"), "--function", UsageError),
+        (("verify", "features", "--model", "X"), "'X'", RegistryError),
+        (("verify", "features", "--model", "ID", "--symbol", "ETHUSDT"), "'ETHUSDT'", UsageError),
+        (("verify", "features", "--model", "ID", "--timeframe", "1h"), "'1h'", UsageError),
+        (("verify", "state"), "never read this log.*run `kalibre paper` first", LogError),
+    ],
+)
+def test_what_cannot_be_verified_is_refused_in_words(
+    words: tuple[str, ...], said: str, error: type[KalibreError], ask: Ask, bundle: ModelBundle
+) -> None:
+    with pytest.raises(error, match=said):
+        ask(*(bundle.model_id if word == "ID" else word for word in words))
+
+
+def test_state_is_proved_once_paper_ran_and_other_settings_want_another_run(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ask("paper")[0] == 0
+    code, found = ask("verify", "state")
+    assert (code, found["equal"]) == (0, True)
+    monkeypatch.setenv("KALIBRE_COSTS__FEE_BPS", "9")
+    with pytest.raises(LogError, match="run `kalibre paper`, which reads it anew"):
+        ask("verify", "state")
+    ask("paper")
+    assert ask("verify", "state")[1]["equal"] is True
