@@ -19,7 +19,7 @@ from tests.fakes.postgres import Postgres, binaries_or_skip
 from kalibre.core.bars import Bars, concat
 from kalibre.core.clock import ManualClock
 from kalibre.core.errors import BarError, SourceFormatError, UnknownSymbolError, UsageError
-from kalibre.core.protocols import LiveSource, Source
+from kalibre.core.protocols import FundedSource, LiveSource, Source
 from kalibre.core.timeframe import timeframe_ms
 from kalibre.sources import open_source, source_names, source_options
 
@@ -37,10 +37,13 @@ class Rig:
     source: Source
     expected: Bars
     unknown: str | None = "NOPE"
+    rates: tuple[tuple[int, float], ...] = ()
+    """Funding that it has to tell; empty: it offers none."""
 
 
 MARKET = random_market("BTCUSDT", N_BARS + 1, timeframe="1h", start_ms=START)
 CLOSED = MARKET[:N_BARS]
+RATES = tuple((START + 8 * k * HOUR + k % 4, round(1e-6 * (k % 300 - 100), 8)) for k in range(1, N_BARS // 8))
 PRICES_ONLY = Bars(
     **{
         name: getattr(CLOSED, name)
@@ -56,6 +59,14 @@ def rig_binance(_: Path) -> Iterator[Rig]:
 
 
 @contextlib.contextmanager
+def rig_binance_perpetual(_: Path) -> Iterator[Rig]:
+    options: dict[str, Any] = {"market": "perpetual", "funding": {"BTCUSDT": RATES}}
+    with exchange_in_thread({"BTCUSDT": MARKET}, now_ms=NOW, **options) as exchange:
+        source = open_source("binance", market="perpetual", rest_url=exchange.rest_url, ws_url=exchange.ws_url)
+        yield Rig(source, CLOSED, rates=RATES)
+
+
+@contextlib.contextmanager
 def rig_ccxt(_: Path) -> Iterator[Rig]:
     with btcturk_in_thread({"BTCUSDT": MARKET}) as fake:
         options: dict[str, Any] = {"config": {"rateLimit": 1}, "earliest_ms": START - 5000 * HOUR}
@@ -67,7 +78,9 @@ def rig_ccxt(_: Path) -> Iterator[Rig]:
 def rig_files(folder: Path) -> Iterator[Rig]:
     path = folder / "BTCUSDT-1h.csv"
     MARKET.to_frame().write_csv(path)
-    yield Rig(open_source("files", path=path, clock=ManualClock(NOW)), CLOSED)
+    funding = folder / "BTCUSDT-funding.csv"
+    funding.write_text("\n".join(["time,funding_rate", *(f"{time},{rate:.8f}" for time, rate in RATES)]))
+    yield Rig(open_source("files", path=path, funding_path=funding, clock=ManualClock(NOW)), CLOSED, rates=RATES)
 
 
 @contextlib.contextmanager
@@ -88,7 +101,13 @@ def rig_postgres(_: Path) -> Iterator[Rig]:
                     opened = np.datetime64(bar.open_time, "ms").astype(str) + "Z"
                     rest = (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.quote_volume)
                     copy.write_row(("BTCUSDT", opened, *rest, int(bar.trades or 0), bar.taker_buy_volume))
-        yield Rig(open_source("postgres", url=server.url(), table="bars", clock=ManualClock(NOW)), CLOSED)
+            connection.execute("CREATE TABLE rates (symbol text, time bigint, funding_rate float8)")
+            with connection.cursor().copy("COPY rates FROM STDIN") as copy:
+                for time, rate in RATES[::-1]:
+                    copy.write_row(("BTCUSDT", time, rate))
+        query = "SELECT * FROM rates"
+        source = open_source("postgres", url=server.url(), table="bars", funding_query=query, clock=ManualClock(NOW))
+        yield Rig(source, CLOSED, rates=RATES)
     finally:
         server.stop()
 
@@ -116,7 +135,9 @@ RIGS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Rig]]] = {
 
 
 def test_every_source_has_a_rig() -> None:
-    assert set(source_names()) == set(RIGS), "write a rig for the new source: the suite below then checks it"
+    assert {name.split("_")[0] for name in RIGS} == set(source_names()), (
+        "write a rig for the new source: the suite below then checks it"
+    )
 
 
 @pytest.fixture(scope="module", params=sorted(RIGS))
@@ -194,6 +215,30 @@ def test_asked_twice_it_says_the_same(rig: Rig) -> None:
     assert same(read(rig), read(rig))
 
 
+def funding(rig: Rig, start_ms: int, end_ms: int) -> tuple[tuple[int, float], ...]:
+    assert isinstance(rig.source, FundedSource)
+    return tuple(rig.source.funding(rig.expected.symbol, start_ms=start_ms, end_ms=end_ms))
+
+
+def test_funding_is_told_whole_in_order_and_within_the_range(rig: Rig) -> None:
+    if not isinstance(rig.source, FundedSource):
+        pytest.skip("this source tells no funding")
+    assert funding(rig, START, NOW) == rig.rates
+    assert funding(rig, START, NOW) == rig.rates, "asked twice it says the same"
+    assert funding(rig, START, START) == ()
+    if rig.rates:
+        middle = rig.rates[77][0]
+        assert funding(rig, START, middle) + funding(rig, middle, NOW) == rig.rates
+        assert funding(rig, middle + 1, rig.rates[80][0] + 1) == rig.rates[78:81]
+
+
+def test_funding_refuses_a_reversed_range_or_tells_nothing(rig: Rig) -> None:
+    if not isinstance(rig.source, FundedSource):
+        pytest.skip("this source tells no funding")
+    with contextlib.suppress(UsageError):
+        assert funding(rig, NOW, START) == ()
+
+
 def test_an_unknown_symbol_is_an_error_that_quotes_it(rig: Rig) -> None:
     if rig.unknown is None:
         pytest.skip("this source makes any symbol")
@@ -240,7 +285,7 @@ def test_a_live_source_streams_what_its_history_has(rig: Rig) -> None:
 
 
 class _Leaky:
-    """A planted source that delivers the open bar, ignores the end and repeats a bar between chunks."""
+    """A planted source that delivers the open bar, ignores the end, repeats a bar and tells a rate too early."""
 
     name: ClassVar[str] = "replay"
 
@@ -249,6 +294,9 @@ class _Leaky:
     ) -> Iterator[Bars]:
         yield MARKET[:1000]
         yield MARKET[999:]
+
+    def funding(self, symbol: str, *, start_ms: int, end_ms: int) -> Iterator[tuple[int, float]]:
+        yield from (rate for rate in RATES if rate[0] <= end_ms)
 
 
 @pytest.mark.parametrize(
@@ -260,8 +308,9 @@ class _Leaky:
         test_ranges_that_touch_join_without_loss_or_double,
         test_ranges_without_bars_are_empty,
         test_a_range_off_the_grid_is_kept_to_the_millisecond,
+        test_funding_is_told_whole_in_order_and_within_the_range,
     ],
 )
 def test_the_suite_catches_a_leaky_source(check: Callable[[Rig], None]) -> None:
     with pytest.raises((AssertionError, BarError)):
-        check(Rig(_Leaky(), CLOSED))
+        check(Rig(_Leaky(), CLOSED, rates=RATES))

@@ -35,7 +35,14 @@ def symbol_info(market: str, name: str) -> dict[str, Any]:
     if market == "spot":
         return {"symbol": name, "status": "TRADING", "isSpotTradingAllowed": True}
     quote = {"quoteAsset": "USDT", "marginAsset": "USDT", "deliveryDate": 4133404800000}
-    return {"symbol": name, "pair": name, "contractType": "PERPETUAL", "status": "TRADING", **quote}
+    return {
+        "symbol": name,
+        "pair": name,
+        "baseAsset": name.removesuffix("USDT"),
+        "contractType": "PERPETUAL",
+        "status": "TRADING",
+        **quote,
+    }
 
 
 class FundingDesk:

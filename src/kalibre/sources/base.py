@@ -30,6 +30,13 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
 """Headings by what they mean, as `plain` writes them, the surest first: investing.com (Turkish and English), Binance
 Vision, Freqtrade, MetaTrader, Yahoo and CryptoDataDownload."""
 
+RATE_HEADINGS: Mapping[str, tuple[str, ...]] = {
+    "time": ("fundingtime", "calctime", "settlement", "settled", *HEADINGS["open_time"]),
+    "funding_rate": ("fundingrate", "lastfundingrate", "rate", "fonlamaorani", "fonlama"),
+    "symbol": HEADINGS["symbol"],
+}
+"""Headings of funding rates, likewise: Binance's API, Binance Vision, ccxt."""
+
 _FOLD = str.maketrans("çğıöşüâîûÇĞİIÖŞÜÂÎÛ", "cgiosuaiucgiiosuaiu")
 
 
@@ -94,6 +101,49 @@ def map_columns(
         raise SourceFormatError(
             f"{where} has no column for {', '.join(missing)}; it has {list(headings)}: say which it is with the option "
             f"columns = {{{missing[0]} = 'heading'}}"
+        )
+    return found
+
+
+def map_rate_columns(
+    headings: Sequence[str], columns: Mapping[str, str] | None = None, *, where: str
+) -> dict[str, str]:
+    """Find which heading holds the settlement (`time`), which the `funding_rate`, and which the `symbol` if any.
+
+    Parameters
+    ----------
+    headings
+        Headings as the source writes them.
+    columns
+        Heading by these names, for those that are not known by themselves; wins over what is known.
+    where
+        What the headings belong to, for the message.
+
+    Raises
+    ------
+    SourceFormatError
+        If time or rate is not found; the message lists what is there.
+    UsageError
+        If `columns` names an unknown column, or a heading that is not there.
+    """
+    named = dict(columns or {})
+    for name, heading in named.items():
+        if name not in RATE_HEADINGS:
+            raise UsageError(f"funding columns: {name!r} is none of them: name some of {', '.join(RATE_HEADINGS)}")
+        if heading not in headings:
+            raise UsageError(f"funding columns: {where} has no {heading!r} (for {name}): choose among {list(headings)}")
+    plains: dict[str, str] = {}
+    for heading in headings:
+        plains.setdefault(plain(heading), heading)
+    found = dict(named)
+    for name, spellings in RATE_HEADINGS.items():
+        match = next((plains[spelling] for spelling in spellings if spelling in plains), None)
+        if name not in found and match is not None and match not in named.values():
+            found[name] = match
+    if missing := [name for name in ("time", "funding_rate") if name not in found]:
+        raise SourceFormatError(
+            f"{where} has no column for {' and '.join(missing)}; it has {list(headings)}: name the columns time and "
+            "funding_rate, or say which they are"
         )
     return found
 

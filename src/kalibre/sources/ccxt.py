@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from itertools import pairwise
 from typing import Any, ClassVar, TypeVar
 
 from kalibre.core.bars import Bar, Bars
-from kalibre.core.clock import Clock, SystemClock
+from kalibre.core.clock import Clock, SystemClock, to_text
 from kalibre.core.errors import (
     RateLimitedError,
     SourceError,
@@ -24,6 +25,9 @@ from kalibre.core.timeframe import timeframe_ms
 from kalibre.sources.base import check_range
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
+_PAGE_RATES = 100  # as many as the exchanges that allow the fewest
+_USUAL_INTERVAL_MS, _LONGEST_INTERVAL_MS = 8 * 3_600_000, 24 * 3_600_000
 _FIRST_MS = 1_483_228_800_000  # 2017: hardly an exchange still has older bars
 
 
@@ -135,6 +139,44 @@ class Ccxt:
                 return
             else:
                 at += (self._page_bars - 1) * step_ms
+
+    def funding(self, symbol: str, *, start_ms: int, end_ms: int) -> Iterator[tuple[int, float]]:
+        """Yield (settlement, rate) with `start_ms <= settlement < end_ms`, oldest first.
+
+        Nothing where the exchange tells no history of rates, or the symbol is no perpetual. Exchanges that keep the
+        newest rates only (OKX: three months) are taken at their word, with a warning that says from when on.
+
+        Raises
+        ------
+        UnknownSymbolError, RateLimitedError, SourceUnavailableError, SourceFormatError, SourceError
+            As `history`.
+        """
+        check_range(start_ms, end_ms)
+        if self._exchange.has.get("fetchFundingRateHistory") is not True:
+            return
+        market = self._market(symbol)
+        if not self._exchange.markets[market].get("swap"):
+            return
+        at, end = start_ms, min(end_ms, self._now_ms())
+        while at < end:
+            ask = partial(self._exchange.fetch_funding_rate_history, market, since=at, limit=_PAGE_RATES)
+            rates = sorted(map(self._rate, self._try(ask)))
+            page = [(time, rate) for time, rate in rates if at <= time < end]
+            if len(rates) >= _PAGE_RATES and page and page[0][0] > at + _LONGEST_INTERVAL_MS:
+                logger.warning(
+                    "%s told the funding rates of %s from %s on only, asked from %s: what lies before is not charged",
+                    *(self._exchange.id, symbol, to_text(page[0][0]), to_text(at)),
+                )
+            yield from page
+            at = page[-1][0] + 1 if page else at + _PAGE_RATES * _USUAL_INTERVAL_MS
+
+    def _rate(self, row: Any) -> tuple[int, float]:
+        try:
+            return int(row["timestamp"]), float(row["fundingRate"])
+        except (TypeError, ValueError, KeyError) as error:
+            raise SourceFormatError(
+                f"{self._exchange.id} sent {row!r:.200}, which is no funding rate: {error!r}"
+            ) from error
 
     def _market(self, symbol: str) -> str:
         markets = self._try(self._exchange.load_markets)

@@ -1,9 +1,11 @@
-"""Bars from any table or query of a PostgreSQL database, read only, through a server-side cursor."""
+"""Bars and funding rates from any table or query of a PostgreSQL database, read only, through server-side cursors."""
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 from zoneinfo import ZoneInfo, available_timezones
@@ -20,12 +22,21 @@ from kalibre.core.errors import (
     UsageError,
 )
 from kalibre.core.timeframe import timeframe_ms
-from kalibre.sources.base import CHUNK_BARS, check_range, check_step, epoch_unit, map_columns, without_open_bar
+from kalibre.sources.base import (
+    CHUNK_BARS,
+    check_range,
+    check_step,
+    epoch_unit,
+    map_columns,
+    map_rate_columns,
+    without_open_bar,
+)
 
 if TYPE_CHECKING:
     import psycopg
     from psycopg import sql
 
+logger = logging.getLogger(__name__)
 _DATE, _TIMESTAMP, _TIMESTAMPTZ = 1082, 1114, 1184
 _INTEGERS = frozenset({20, 21, 23})
 _STEP_SAMPLE = 200  # bars that suffice to see of which timeframe they are
@@ -52,6 +63,9 @@ class Postgres:
         The symbol that a table without such a column is of; empty: whatever is asked for.
     timezone
         Of timestamps without one. A date is kept as midnight UTC.
+    funding_query
+        Funding rates of perpetual futures, for example `SELECT time, symbol, funding_rate FROM funding`: a time, a
+        rate as a fraction, and the symbol where the rows are of several.
     clock
         Tells which bar is still open, so that it is left out.
 
@@ -73,6 +87,7 @@ class Postgres:
         symbol_column: str | None = None,
         symbol: str = "",
         timezone: str = "UTC",
+        funding_query: str = "",
         clock: Clock | None = None,
     ) -> None:
         if bool(query.strip()) == bool(table.strip()):
@@ -87,6 +102,10 @@ class Postgres:
         self._symbol = symbol
         self._timezone = timezone
         self._clock = clock or SystemClock()
+        # The rates are another relation of the same database, read by the same rules.
+        self._rates = (
+            Postgres(url=url, query=funding_query, symbol=symbol, timezone=timezone) if funding_query else None
+        )
 
     def history(
         self, symbol: str, timeframe: str, *, start_ms: int | None = None, end_ms: int | None = None
@@ -109,13 +128,37 @@ class Postgres:
         """
         timeframe_ms(timeframe)
         check_range(start_ms, end_ms)
+        with self._connected() as connection:
+            yield from self._read(connection, symbol, timeframe, start_ms, end_ms)
+
+    def funding(self, symbol: str, *, start_ms: int, end_ms: int) -> Iterator[tuple[int, float]]:
+        """Yield (settlement, rate) with `start_ms <= settlement < end_ms`, oldest first; nothing without a query.
+
+        Raises
+        ------
+        SourceError
+            As `history`.
+        """
+        check_range(start_ms, end_ms)
+        if self._rates is None:
+            return
+        try:
+            with self._rates._connected() as connection:
+                yield from self._rates._read_rates(connection, symbol, start_ms, end_ms)
+        except UnknownSymbolError as error:
+            # Bars of several symbols, of which some are no perpetuals: their bars are wanted all the same.
+            logger.warning("no funding rates: %s", error)
+
+    @contextmanager
+    def _connected(self) -> Iterator[psycopg.Connection[Any]]:
+        """Open a connection that can only read, and tell what goes wrong in the house's words."""
         import psycopg
 
         try:
             with psycopg.connect(self._url, connect_timeout=10, application_name="kalibre") as connection:
                 connection.read_only = True
                 connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-                yield from self._read(connection, symbol, timeframe, start_ms, end_ms)
+                yield connection
         except psycopg.errors.ReadOnlySqlTransaction as error:
             raise SourceError(
                 f"{self._what} would write ({_said(error)}): a source only reads; leave that out"
@@ -151,19 +194,11 @@ class Postgres:
         time = found["open_time"]
         unit = self._unit(connection, time, types[time])
         where = self._symbol_filter(connection, found.get("symbol"), symbol)
-        for operator, limit_ms in ((">=", start_ms), ("<", end_ms)):
-            if limit_ms is not None:
-                limit = self._bound(limit_ms, types[time], unit)
-                where.append(sql.SQL("{} {} {}").format(sql.Identifier(time), sql.SQL(operator), sql.Literal(limit)))
+        where += self._within(time, types[time], unit, start_ms, end_ms)
         names = [name for name in (*REQUIRED[1:], *OPTIONAL) if name in found]
         selected = [self._as_ms(time, types[time], unit)]
         selected += [sql.SQL("{}::double precision").format(sql.Identifier(found[name])) for name in names]
-        statement = sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {}").format(
-            sql.SQL(", ").join(selected),
-            self._relation(),
-            sql.SQL(" AND ").join([sql.SQL("TRUE"), *where]),
-            sql.Identifier(time),
-        )
+        statement = self._ordered(selected, where, time)
         checked = False
         with connection.cursor(name="kalibre_bars") as cursor:
             cursor.itersize = CHUNK_BARS
@@ -182,6 +217,49 @@ class Postgres:
                 bars = without_open_bar(bars, self._clock.now_ms())
                 if len(bars):
                     yield bars
+
+    def _read_rates(
+        self, connection: psycopg.Connection[Any], symbol: str, start_ms: int, end_ms: int
+    ) -> Iterator[tuple[int, float]]:
+        from psycopg import sql
+
+        types = {column.name: column.type_code for column in self._describe(connection)}
+        found = map_rate_columns(list(types), where=self._what)
+        time = found["time"]
+        unit = self._unit(connection, time, types[time])
+        where = self._symbol_filter(connection, found.get("symbol"), symbol)
+        where += self._within(time, types[time], unit, start_ms, end_ms)
+        rate = sql.SQL("{}::double precision").format(sql.Identifier(found["funding_rate"]))
+        with connection.cursor(name="kalibre_rates") as cursor:
+            cursor.execute(self._ordered([self._as_ms(time, types[time], unit), rate], where, time))
+            for settled_ms, value in cursor:
+                if settled_ms is None or value is None:
+                    raise SourceFormatError(f"{self._what}: a rate or its time is NULL: filter it in the query")
+                yield settled_ms, value
+
+    def _ordered(self, selected: list[sql.Composable], where: list[sql.Composable], time: str) -> sql.Composed:
+        from psycopg import sql
+
+        return sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {}").format(
+            sql.SQL(", ").join(selected),
+            self._relation(),
+            sql.SQL(" AND ").join([sql.SQL("TRUE"), *where]),
+            sql.Identifier(time),
+        )
+
+    def _within(
+        self, time: str, type_code: int, unit: int | None, start_ms: int | None, end_ms: int | None
+    ) -> list[sql.Composable]:
+        """Return the conditions that keep to a range."""
+        from psycopg import sql
+
+        return [
+            sql.SQL("{} {} {}").format(
+                sql.Identifier(time), sql.SQL(operator), sql.Literal(self._bound(limit_ms, type_code, unit))
+            )
+            for operator, limit_ms in ((">=", start_ms), ("<", end_ms))
+            if limit_ms is not None
+        ]
 
     def _relation(self) -> sql.Composable:
         from psycopg import sql

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.fakes.exchange import ExchangeThread, exchange_in_thread
 from tests.fakes.exchange_btcturk import FakeBtcturk, btcturk_in_thread
 from tests.fakes.exchange_http import HttpAnswer
 from tests.fakes.exchange_listener import random_market
@@ -112,3 +113,57 @@ def test_what_is_no_bar_is_quoted(exchange: FakeBtcturk) -> None:
     assert bars.open[0] != bars.open[0]  # ccxt itself makes a missing number of it; the checks quarantine it
     with pytest.raises(SourceFormatError, match="no bar"):
         source._bar(["soon", 1, 1, 1, 1, 1])
+
+
+# --- funding: binanceusdm against the fake of Binance's perpetual market --------------------------------------------
+
+PERPETUAL = random_market("BTCUSDT", 60, timeframe="1h", start_ms=START)
+RATES = [(START + 8 * k * HOUR + k % 3, round(1e-6 * (k - 150), 8)) for k in range(-320, 7)]
+
+
+@pytest.fixture
+def futures() -> Iterator[ExchangeThread]:
+    options: dict[str, Any] = {"market": "perpetual", "funding": {"BTCUSDT": RATES}}
+    with exchange_in_thread({"BTCUSDT": PERPETUAL}, now_ms=START + 59 * HOUR, **options) as running:
+        yield running
+
+
+def perpetual(futures: ExchangeThread) -> Any:
+    import ccxt
+
+    urls = dict.fromkeys(ccxt.binanceusdm().urls["api"], f"{futures.rest_url}/nowhere")
+    urls["fapiPublic"] = f"{futures.rest_url}/fapi/v1"
+    config = {"enableRateLimit": False, "options": {"fetchMarkets": {"types": ["linear"]}}}
+    clock = ManualClock(START + 59 * HOUR)
+    return open_source("ccxt", exchange="binanceusdm", urls=urls, config=config, clock=clock, sleep=lambda _: None)
+
+
+@pytest.mark.parametrize("symbol", ["BTC/USDT:USDT", "BTCUSDT"])
+def test_funding_comes_page_by_page_whole_and_in_order(futures: ExchangeThread, symbol: str) -> None:
+    source = perpetual(futures)
+    told = list(source.funding(symbol, start_ms=RATES[0][0], end_ms=START + 99 * HOUR))
+    assert told == RATES
+    pages = [request for request in futures.exchange.requests if request.path.endswith("fundingRate")]
+    assert len(pages) >= 4
+    some = list(source.funding(symbol, start_ms=RATES[5][0], end_ms=RATES[150][0]))
+    assert some == RATES[5:150]
+
+
+def test_rates_that_an_exchange_no_longer_has_are_named(futures: ExchangeThread, caplog: Any) -> None:
+    told = list(perpetual(futures).funding("BTCUSDT", start_ms=RATES[0][0] - 400 * HOUR, end_ms=START + 99 * HOUR))
+    assert told == RATES
+    assert "what lies before is not charged" in caplog.text
+
+
+def test_no_perpetual_or_no_history_of_rates_is_no_funding(exchange: FakeBtcturk) -> None:
+    assert list(make(exchange).funding("BTC/TRY", start_ms=START, end_ms=START + HOUR)) == []
+
+
+def test_a_rate_that_is_none_is_quoted(futures: ExchangeThread) -> None:
+    source = perpetual(futures)
+    source._exchange.load_markets()
+    body = b'[{"symbol": "BTCUSDT", "fundingTime": %d, "fundingRate": null}]' % START
+    futures.faults.wait(1)  # the time
+    futures.faults.malformed(body=body)
+    with pytest.raises(SourceFormatError, match="which is no funding rate"):
+        list(source.funding("BTCUSDT", start_ms=START, end_ms=START + 9 * HOUR))

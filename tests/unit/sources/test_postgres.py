@@ -68,6 +68,11 @@ def url() -> Iterator[str]:
                 "volume float8) LANGUAGE sql AS "
                 "'DELETE FROM bist_historical; SELECT current_date, 1.0, 1.0, 1.0, 1.0, 1.0'"
             )
+            connection.execute(
+                "CREATE TABLE funding AS SELECT symbol, timestamptz '2020-01-01 00:00:00.003Z' + n * interval '8h' "
+                "AS settled, (n - 3) * 0.0001 AS funding_rate FROM generate_series(9, 0, -1) AS n, "
+                "(VALUES ('BTCUSDT'), ('ETHUSDT')) AS s (symbol)"
+            )
         yield server.url()
     finally:
         server.stop()
@@ -194,3 +199,45 @@ def test_a_database_that_is_not_there_is_an_outage_and_no_password_is_told() -> 
 def test_options_are_checked(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         open_source("postgres", url="postgresql://x/y", **options)
+
+
+def told(url: str, query: str, symbol: str = "BTCUSDT", **limits: int) -> list[tuple[int, float]]:
+    source = open_source("postgres", url=url, table="many", funding_query=query)
+    return list(source.funding(symbol, **{"start_ms": 0, "end_ms": 2**42, **limits}))  # type: ignore[attr-defined]
+
+
+RATES = [(ms(2020, 1, 1) + 8 * k * HOUR + 3, pytest.approx((k - 3) * 1e-4)) for k in range(10)]
+
+
+def test_funding_rates_come_oldest_first_of_one_symbol_within_the_range(url: str) -> None:
+    query = "SELECT * FROM funding;"
+    assert told(url, query) == RATES
+    assert told(url, query, start_ms=RATES[2][0], end_ms=RATES[5][0]) == RATES[2:5]
+    unix = (
+        "SELECT extract(epoch FROM settled)::bigint AS time, funding_rate AS rate FROM funding WHERE symbol = 'BTCUSDT'"
+    )
+    assert told(url, unix, "ANY") == [(time - 3, rate) for time, rate in RATES]
+
+
+def test_a_symbol_without_rates_has_none_and_is_named(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert told(url, "SELECT * FROM funding", "THYAO") == []
+    assert "'THYAO'" in caplog.text
+    source = open_source("postgres", url=url, table="many")
+    assert list(source.funding("BTCUSDT", start_ms=0, end_ms=1)) == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("query", "error", "quoted"),
+    [
+        ("SELECT settled FROM funding", SourceFormatError, "no column for funding_rate.*settled"),
+        ("SELECT settled, NULL::float8 AS rate FROM funding", SourceFormatError, "NULL"),
+        ("SELECT settled, 'x' AS rate FROM funding", SourceFormatError, "no number or time"),
+        ("SELECT symbol AS time, 0.1 AS rate FROM funding", SourceFormatError, "no date, timestamp or integer"),
+        ("SELECT * FROM nowhere", SourceError, "cannot be run.*nowhere"),
+        ("SELECT date AS time, open AS rate FROM sly()", SourceError, "would write"),
+    ],
+)
+def test_what_is_no_funding_query_is_told(url: str, query: str, error: type[Exception], quoted: str) -> None:
+    with pytest.raises(error, match=quoted):
+        told(url, query)
+    assert rows_left(url) == 9

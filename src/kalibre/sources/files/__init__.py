@@ -6,6 +6,7 @@ comes first, have to be *proved* by the cells, and a file that proves neither is
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,12 +20,14 @@ from kalibre.core.errors import SourceError, UnknownSymbolError, UsageError
 from kalibre.core.timeframe import timeframe_ms
 from kalibre.sources.base import check_range, check_step, chunks, map_columns, plain, without_open_bar
 from kalibre.sources.files.numbers import find_decimal, parse_numbers
+from kalibre.sources.files.rates import funding_files, is_funding_file, joined, read_rates
 from kalibre.sources.files.table import SUFFIXES, Table, read_table
 from kalibre.sources.files.times import parse_times
 
 if TYPE_CHECKING:
     import polars as pl
 
+logger = logging.getLogger(__name__)
 _DIALECTS: Mapping[str, tuple[str, str]] = {"": ("", ""), "tr": (",", "dmy"), "en": (".", "")}
 
 
@@ -49,13 +52,19 @@ class Files:
         Heading by house name, for headings that are not known by themselves: `{"close": "Uzlaşma"}`.
     symbol_column
         Heading that holds the symbol.
+    funding_path
+        Funding rates of a perpetual future: a file, or a folder of files whose names begin with the symbol and say
+        `funding`, such as `BTCUSDT-fundingRate-2025-01.csv`. Headings `time` (or `open_time`, `calc_time`, ...) and
+        `funding_rate`; fractions, 0.0001 for 0.01 %.
+    funding_columns
+        Heading by `time`, `funding_rate` and `symbol`, for those that are not known by themselves.
     clock
         Tells which bar is still open, so that it is left out.
 
     Raises
     ------
     UsageError
-        If `path` is not there or an option has no known value.
+        If `path` or `funding_path` is not there or an option has no known value.
 
     Examples
     --------
@@ -82,12 +91,20 @@ class Files:
         encoding: str = "",
         columns: Mapping[str, str] | None = None,
         symbol_column: str | None = None,
+        funding_path: str | Path = "",
+        funding_columns: Mapping[str, str] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._path = Path(path)
         if not self._path.exists():
             raise UsageError(
                 f"path {str(path)!r} is not there: give the path of a file of bars, or of a folder of them"
+            )
+        self._funding_path = Path(funding_path) if funding_path else None
+        if self._funding_path is not None and not self._funding_path.exists():
+            raise UsageError(
+                f"funding_path {str(funding_path)!r} is not there: give the path of a file of funding rates, or of a "
+                "folder of them"
             )
         if dialect not in _DIALECTS:
             raise UsageError(f"dialect {dialect!r} is unknown: write tr or en, or leave it empty")
@@ -100,6 +117,7 @@ class Files:
         self._encoding = encoding
         self._columns = columns
         self._symbol_column = symbol_column
+        self._funding_columns = funding_columns
         self._clock = clock or SystemClock()
         self._tables: dict[Path, tuple[tuple[int, int], Table]] = {}
 
@@ -124,6 +142,38 @@ class Files:
         bars = without_open_bar(bars, self._clock.now_ms())
         yield from chunks(bars.between(start_ms, end_ms))
 
+    def funding(self, symbol: str, *, start_ms: int, end_ms: int) -> Iterator[tuple[int, float]]:
+        """Yield (settlement, rate) with `start_ms <= settlement < end_ms`, oldest first; nothing without a file.
+
+        Raises
+        ------
+        SourceFormatError
+            If a file is no table of funding rates; the message quotes the line.
+        """
+        if self._funding_path is None:
+            return
+        check_range(start_ms, end_ms)
+        there = funding_files(self._funding_path)
+        owned = [path for path in there if (_symbol_of(path) or _bare(symbol)) == _bare(symbol)]
+        if not owned:
+            logger.warning(
+                "no funding rates of %s in %s: it holds %s",
+                *(symbol, self._funding_path, ", ".join(path.name for path in there[:20]) or "no file of them"),
+            )
+        parts = [
+            read_rates(
+                path,
+                symbol,
+                decimal=self._decimal,
+                date_order=self._date_order,
+                timezone=self._timezone,
+                encoding=self._encoding,
+                columns=self._funding_columns,
+            )
+            for path in owned
+        ]
+        yield from ((time, rate) for time, rate in joined(parts) if start_ms <= time < end_ms)
+
     def _files_of(self, symbol: str, timeframe: str) -> list[Path]:
         if self._path.is_file():
             return [self._path]
@@ -131,6 +181,7 @@ class Files:
             there = sorted(path for path in self._path.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
         except OSError as error:
             raise SourceError(f"folder {str(self._path)!r} cannot be read: {error.strerror or error}") from error
+        there = [path for path in there if not is_funding_file(path)]
         owned = [path for path in there if _symbol_of(path) == _bare(symbol)]
         fitting = [path for path in owned if timeframe in re.split(r"[^0-9A-Za-z]+", path.stem)]
         if not owned:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kalibre.core.bars import REQUIRED
 from kalibre.core.errors import SourceError, SourceFormatError, UsageError
-from kalibre.sources.base import HEADINGS, plain
+from kalibre.sources.base import HEADINGS, RATE_HEADINGS, plain
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,6 +26,18 @@ _BINANCE = (
     *("taker_buy_volume", "taker_buy_quote_volume", "ignore"),
 )
 """Binance Vision's spot files have no headings; these are their columns."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a text file is a table of, and how many cells of a line have to be known for it to be the headings."""
+
+    row: str
+    known: frozenset[str] = field(repr=False)
+    least_cells: int
+    least_known: int
+    example: str
+    or_else: str
 
 
 @dataclass(frozen=True)
@@ -46,8 +58,10 @@ class Table:
         return f"{self.where}, line {self.line_numbers[row]}: {_short(self.lines[row])}"
 
 
-def read_table(path: Path, *, encoding: str = "", columns: Mapping[str, str] | None = None) -> Table:
-    """Read a file of bars.
+def read_table(
+    path: Path, *, encoding: str = "", columns: Mapping[str, str] | None = None, form: Form | None = None
+) -> Table:
+    """Read a file of bars, or of another form.
 
     Parameters
     ----------
@@ -57,6 +71,8 @@ def read_table(path: Path, *, encoding: str = "", columns: Mapping[str, str] | N
         Of a text file; empty: told by its byte order mark, else UTF-8, else Windows-1254 (Turkish).
     columns
         Headings that the caller named himself; they help to find the line of headings.
+    form
+        By what that line is known; None: bars.
 
     Raises
     ------
@@ -74,7 +90,7 @@ def read_table(path: Path, *, encoding: str = "", columns: Mapping[str, str] | N
         raise SourceFormatError(f"{where} is empty (0 bytes): was the download cut off?")
     if path.suffix.lower() not in CSV_SUFFIXES:
         return Table(where=where, frame=_read_binary(path, raw))
-    return _read_text(where, _decode(where, raw, encoding), frozenset((columns or {}).values()))
+    return _read_text(where, _decode(where, raw, encoding), frozenset((columns or {}).values()), form or BARS)
 
 
 def _read_binary(path: Path, raw: bytes) -> pl.DataFrame:
@@ -114,42 +130,58 @@ def _decode(where: str, raw: bytes, encoding: str) -> str:
     )
 
 
-def _read_text(where: str, text: str, named: frozenset[str]) -> Table:
+def _read_text(where: str, text: str, named: frozenset[str], form: Form) -> Table:
     numbered = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not numbered:
         raise SourceFormatError(f"{where} is empty: it holds no line with text")
-    delimiter, at, headings = _find_headings(where, [line for _, line in numbered[:_HEADER_WITHIN]], named)
+    delimiter, at, headings = _find_headings(where, [line for _, line in numbered[:_HEADER_WITHIN]], named, form)
     numbered = numbered[at:]
     numbers, lines = [number for number, _ in numbered], [line for _, line in numbered]
     if not lines:
-        raise SourceFormatError(f"{where} has headings ({_short(', '.join(headings))}) but not one bar below them")
+        raise SourceFormatError(
+            f"{where} has headings ({_short(', '.join(headings))}) but not one {form.row} below them"
+        )
     frame = _cells(where, numbers, lines, delimiter, headings)
     unquoted = delimiter == "," and not any('"' in line for line in lines)
     return Table(where=where, frame=frame, lines=lines, line_numbers=numbers, comma_proves_point=unquoted)
 
 
-def _find_headings(where: str, head: list[str], named: frozenset[str]) -> tuple[str, int, list[str]]:
-    """Return the delimiter, the index of the first line with a bar, and the headings."""
+def _find_headings(where: str, head: list[str], named: frozenset[str], form: Form) -> tuple[str, int, list[str]]:
+    """Return the delimiter, the index of the first line below the headings, and the headings."""
     best: tuple[int, str, int, list[str]] | None = None
     for delimiter in _DELIMITERS:
         for index, line in enumerate(head):
             cells = _split(line, delimiter)
-            score = sum(1 for cell in cells if cell in named or plain(cell) in _KNOWN)
-            if len(cells) >= len(REQUIRED) - 1 and score >= 4 and (best is None or score > best[0]):
+            score = sum(1 for cell in cells if cell in named or plain(cell) in form.known)
+            if len(cells) >= form.least_cells and score >= form.least_known and (best is None or score > best[0]):
                 best = (score, delimiter, index + 1, cells)
     if best is not None:
         return best[1], best[2], best[3]
-    for delimiter in _DELIMITERS:
+    for delimiter in _DELIMITERS if form is BARS else ():
         cells = _split(head[0], delimiter)
         if len(cells) in {6, 12} and all(cell[:1].isdigit() for cell in cells):
             return delimiter, 0, list(_BINANCE[: len(cells)])
     raise SourceFormatError(
-        f"{where} has no line of headings and is not in Binance Vision's form: its first line reads {_short(head[0])}; "
-        f"put a line such as {','.join(REQUIRED)} on top"
+        f"{where} has no line of headings{form.or_else}: its first line reads {_short(head[0])}; "
+        f"put a line such as {form.example} on top"
     )
 
 
-_KNOWN = frozenset(spelling for spellings in HEADINGS.values() for spelling in spellings if len(spelling) > 1)
+def _spellings(headings: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
+    return frozenset(spelling for spellings in headings.values() for spelling in spellings if len(spelling) > 1)
+
+
+BARS = Form(
+    row="bar",
+    known=_spellings(HEADINGS),
+    least_cells=len(REQUIRED) - 1,
+    least_known=4,
+    example=",".join(REQUIRED),
+    or_else=" and is not in Binance Vision's form",
+)
+RATES = Form(
+    row="rate", known=_spellings(RATE_HEADINGS), least_cells=2, least_known=2, example="time,funding_rate", or_else=""
+)
 
 
 def _split(line: str, delimiter: str) -> list[str]:
