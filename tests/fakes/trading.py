@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from tests.fakes.models import START_MS
 
 from kalibre.core.bars import Bars
 from kalibre.core.errors import RegistryError
-from kalibre.core.events import Event, Promotion, new_event
+from kalibre.core.events import CorporateAction, Event, Funding, Promotion, new_event
+from kalibre.core.protocols import FloatArray
 from kalibre.core.settings import CostSettings, RiskSettings
 from kalibre.features.engine import FeatureEngine, FeatureSpec
 from kalibre.log.protocol import EventLog
@@ -57,12 +58,19 @@ def promotion(bundle: ModelBundle | None, alias: str = "champion", time: int = S
     return new_event(f"{SERIES}|{alias}", time, payload)
 
 
-def backtested(bundle: ModelBundle, bars: Bars, costs: CostSettings = COSTS, risk: RiskSettings = RISK) -> Simulation:
+def backtested(
+    bundle: ModelBundle,
+    bars: Bars,
+    costs: CostSettings = COSTS,
+    risk: RiskSettings = RISK,
+    *,
+    funding: FloatArray | None = None,
+) -> Simulation:
     """Carry a bundle over bars as the study does: features in one batch, then the trading engine."""
     p_up = bundle.predict(FeatureEngine(bundle.spec).batch(bars))
     volatility = FeatureEngine(FeatureSpec(bars.timeframe, columns=("realised_volatility_20",))).batch(bars)[:, 0]
     policy = Policy(bundle.entry_threshold, bundle.exit_threshold)
-    return simulate(bars, p_up, volatility, policy, costs, risk, horizon_bars=bundle.horizon_bars)
+    return simulate(bars, p_up, volatility, policy, costs, risk, horizon_bars=bundle.horizon_bars, funding=funding)
 
 
 def newest(events: Sequence[Event], kind: str, role: str = "champion") -> list[Event]:
@@ -75,21 +83,55 @@ def newest(events: Sequence[Event], kind: str, role: str = "champion") -> list[E
     return [found[time] for time in sorted(found)]
 
 
-def assert_equal_to_backtest(events: Sequence[Event], bars: Bars, run: Simulation, role: str = "champion") -> None:
-    """Compare signals, fills and accounts with a backtest, bit for bit."""
+def assert_equal_to_backtest(
+    events: Sequence[Event],
+    bars: Bars,
+    run: Simulation,
+    role: str = "champion",
+    *,
+    scale: FloatArray | None = None,
+) -> None:
+    """Compare signals, fills and accounts with a backtest, bit for bit.
+
+    Parameters
+    ----------
+    scale
+        Shape (n_bars,), what the backtest's prices were multiplied by: paper says shares and prices as traded.
+    """
+    scale = np.ones(len(bars)) if scale is None else scale
     signals = newest(events, "signal", role)
     assert [event.event_time for event in signals] == bars.close_time.tolist()
     assert [event.payload.action for event in signals] == [("HOLD", "ENTRY", "EXIT")[code] for code in run.action]
     accounts = newest(events, "account", role)
-    for name in ("cash", "quantity", "equity"):
+    for name, expected in (("cash", run.cash), ("quantity", run.quantity * scale), ("equity", run.equity)):
         recorded = np.array([getattr(event.payload, name) for event in accounts])
-        assert np.array_equal(recorded, getattr(run, name)), name
-    fills = newest(events, "fill", role)
+        assert np.array_equal(recorded, expected), name
+    fills, at = newest(events, "fill", role), scale[run.fills.row]
     assert [event.event_time for event in fills] == bars.open_time[run.fills.row].tolist()
     assert [event.payload.side for event in fills] == [("", "buy", "sell")[side] for side in run.fills.side]
-    for name in ("quantity", "price", "fee", "order_time"):
-        assert [getattr(event.payload, name) for event in fills] == getattr(run.fills, name).tolist(), name
+    traded = {"quantity": run.fills.quantity * at, "price": run.fills.price / at}
+    for name, expected in {**traded, "fee": run.fills.fee, "order_time": run.fills.order_time}.items():
+        assert [getattr(event.payload, name) for event in fills] == expected.tolist(), name
+
+
+def action(open_time: int, factor: float = 3.0, status: str = "confirmed", *, revision: int = 0) -> Event:
+    """Return a corporate action of the series' symbol."""
+    payload = CorporateAction(factor=factor, status=status)  # type: ignore[arg-type]
+    return new_event("BTCUSDT", open_time, payload, revision=revision)
+
+
+def funding(settlement_ms: int, rate: float, *, revision: int = 0) -> Event:
+    """Return a funding rate of the series' symbol."""
+    return new_event("BTCUSDT", settlement_ms, Funding(rate=rate), revision=revision)
+
+
+def split(bars: Bars, row: int, factor: float = 3.0) -> Bars:
+    """Return bars as they are traded if shares are split so at a row's open."""
+    scale = np.where(np.arange(len(bars)) >= row, factor, 1.0)
+    prices = {name: getattr(bars, name) / scale for name in ("open", "high", "low", "close")}
+    return replace(bars, **prices, volume=bars.volume * scale)
 
 
 def stored(log: EventLog) -> list[Event]:
-    return log.read(kinds={"forecast", "outcome", "signal", "order", "order_cancelled", "fill", "account"})
+    kinds = {"forecast", "outcome", "signal", "order", "order_cancelled", "fill", "account", "model_unable"}
+    return log.read(kinds=kinds)

@@ -175,11 +175,23 @@ class Timeline:
         values |= {name: values[name] / scale for name in _VOLUMES if values[name] is not None}
         return Bar(**values)
 
+    @property
+    def first(self) -> Bar | None:
+        """The oldest bar kept, in the series' scale."""
+        return self._at(0)
+
     def find(self, open_time: int) -> Bar | None:
         """Return the kept bar that opens then, in the series' scale."""
-        place = self._place(open_time)
-        found = self._rows[place] if place < len(self._rows) else None
-        return None if found is None or found[_TIME] != open_time else self.scaled(_bar(found.tolist()))
+        found = self.next_from(open_time)
+        return found if found is not None and found.open_time == open_time else None
+
+    def next_from(self, open_time: int) -> Bar | None:
+        """Return the first kept bar that opens then or later, in the series' scale."""
+        return self._at(self._place(open_time))
+
+    def _at(self, place: int) -> Bar | None:
+        rows = self._rows
+        return self.scaled(_bar(rows[place].tolist())) if place < len(rows) else None
 
     def after(self, open_time: int) -> int:
         """Return how many of the bars kept open after a time."""

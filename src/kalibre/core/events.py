@@ -134,7 +134,11 @@ class Forecast(Payload, frozen=True, kw_only=True):
 
 
 class Outcome(Payload, frozen=True, kw_only=True):
-    """What became of a forecast. Key as the forecast's; event time: the forecast's."""
+    """What became of a forecast. Key as the forecast's; event time: the forecast's.
+
+    `went_up` is what the model learnt to foresee, by its label's own definition: for `direction` that the close after
+    the horizon is above the forecast's close, for `triple_barrier` that the upper barrier was touched first.
+    """
 
     kind = "outcome"
     model: str
@@ -241,6 +245,19 @@ class Promotion(Payload, frozen=True, kw_only=True):
     by: str
     note: str = ""
     rollback: bool = False
+
+
+class ModelUnable(Payload, frozen=True, kw_only=True):
+    """A promoted model could not be loaded: it does not act until it is promoted again. Key: series|alias.
+
+    Event time: that of the promotion or, where the model vanished later, the close of the first bar without it. What
+    lies on a disk is no function of the log, so it is recorded once and read back in replay.
+    """
+
+    kind = "model_unable"
+    model: str
+    at: Literal["promotion", "bar"]
+    reason: str
 
 
 class Refusal(Payload, frozen=True, kw_only=True):

@@ -13,19 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from kalibre.bars.timeline import Change
 from kalibre.core import events as said
 from kalibre.core.bars import Bar
+from kalibre.core.clock import to_text
 from kalibre.core.events import Event, Payload, new_event, series_key
 from kalibre.core.protocols import State
 from kalibre.core.settings import CostSettings, RiskSettings, Settings
 from kalibre.core.timeframe import timeframes_above
 from kalibre.features.engine import FeatureEngine, FeatureSpec
 from kalibre.models.bundle import load_bundle
+from kalibre.trading.book import Book, OpenForecast
 from kalibre.trading.engine import (
     BUY,
     CASH,
@@ -37,25 +37,20 @@ from kalibre.trading.engine import (
     QUANTITY,
     SELL,
     Outcome,
-    step,
     terms,
 )
+from kalibre.trading.outcomes import ExpectedOpens, outcome
 from kalibre.trading.policy import ACTIONS, ENTRY, EXIT, Policy, confidence, explain
-from kalibre.trading.series import Book, LoadModel, OpenForecast, SeriesState
+from kalibre.trading.series import LoadModel, SeriesState
 
 ROLES: tuple[Literal["champion"], Literal["challenger"]] = ("champion", "challenger")
 _HISTORY_BARS = 3_000
-_BAR_FIELDS = Bar.__struct_fields__
+Say = Callable[[int, Payload], None]
+At = Literal["promotion", "bar"]
+Failures = Mapping[tuple[str, int, int, At], said.ModelUnable]
+"""Which models could not be loaded, by key, event time and revision of `model_unable`, and at what."""
 _NOBODY = Policy(entry_threshold=1.0, exit_threshold=0.0)
 """Stands in where there is no model: without a forecast it is never asked."""
-
-
-class ExpectedOpens(Protocol):
-    """The part of a calendar that tells a hole from a night."""
-
-    def expected_opens(self, timeframe: str, start_ms: int, end_ms: int) -> NDArray[np.int64]:
-        """Return the expected open times with `start_ms <= open_time < end_ms`, UTC milliseconds."""
-        ...
 
 
 class PaperProjection:
@@ -63,8 +58,15 @@ class PaperProjection:
 
     Decisions are taken at a bar's close, when the bar arrives. Nothing is ordered while the kill switch is engaged,
     trading is stopped, or the bar is more than `risk.stale_bars` bars old by the newest tick. A model that is missing
-    or damaged makes the policy hold, with the reason. A correction of the newest bar that comes before the next bar is
-    decided again, and what follows from it carries the bar's revision; anything about older bars changes nothing.
+    or damaged makes the policy hold, with the reason, until it is promoted again: that it could not be loaded is
+    recorded, and what is recorded counts in replay. A correction of the newest bar that comes before the next bar is
+    decided again, and what follows from it carries the bar's revision; what is older changes features, and nothing that
+    was decided.
+
+    Ledgers run in the series' scale (`kalibre.bars.timeline`), so a split does not touch them; fills and accounts are
+    said in shares and prices as they are traded. While a corporate action is detected and undecided, nothing is
+    ordered, carried or forecast. Funding is paid by the bar that it is settled in; a rate that comes later is paid at
+    the next bar by whoever held the position at the settlement.
 
     Parameters
     ----------
@@ -77,10 +79,12 @@ class PaperProjection:
         other features is fed with the newest `history_bars` bars when it is promoted.
     calendar
         Tells a hole from a night: an outcome whose horizon spans a hole is none. None counts bars.
+    recorded_failures
+        Reads why models could not be loaded, as recorded (`model_unable`): in replay they are not loaded either.
     """
 
     name = "paper"
-    reads = frozenset({"bar", "tick", "kill", "automation", "promotion"})
+    reads = frozenset({"bar", "corporate_action", "funding", "tick", "kill", "automation", "promotion"})
 
     def __init__(
         self,
@@ -92,20 +96,27 @@ class PaperProjection:
         specs: Mapping[str, FeatureSpec] | None = None,
         calendar: ExpectedOpens | None = None,
         history_bars: int = _HISTORY_BARS,
+        recorded_failures: Callable[[], Failures] = dict,
     ) -> None:
+        self._recorded_failures = recorded_failures
+        self._failures: Failures | None = None
         self._costs, self._risk, self._calendar = costs, risk, calendar
         self._kill = said.Kill(engaged=False, by="")
         self._automation = said.Automation(running=True, by="")
         self._now_ms = 0
         self._series: dict[str, SeriesState] = {}
+        self._of_symbol: dict[str, list[SeriesState]] = {}
         for symbol, timeframe in series:
             key = series_key(symbol, timeframe)
             spec = (specs or {}).get(key) or FeatureSpec(timeframe)
-            self._series[key] = SeriesState(
+            self._series[key] = followed = SeriesState(
                 key, symbol, timeframe, risk=risk, spec=spec, load_model=load_model, history_bars=history_bars
             )
+            self._of_symbol.setdefault(symbol, []).append(followed)
         self._apply: dict[type[Payload], Callable[[Event, Any], list[Event]]] = {
             said.BarClosed: self._bar,
+            said.CorporateAction: self._acted,
+            said.Funding: self._funded,
             said.Tick: self._tick,
             said.Kill: self._killed,
             said.Automation: self._started,
@@ -147,84 +158,132 @@ class PaperProjection:
         series = self._series.get(event.key.rpartition("|")[0])
         if series is None:
             return []
-        role, cancelled = promotion.alias, list[Event]()
+        role, emitted = promotion.alias, list[Event]()
         if role == "challenger" and promotion.model != series.books[role].model_id:
-            cancelled = _cancel(f"{series.key}|{role}", role, series.books[role], "another challenger takes over")
-        series.appoint(role, promotion.model, promotion.digest)
-        return cancelled
+            emitted = _cancel(f"{series.key}|{role}", role, series.books[role], "another challenger takes over")
+        known = self._recorded(event.key, event.event_time, event.revision, "promotion", promotion.model)
+        series.appoint(role, promotion.model, promotion.digest, failure=known)
+        say = partial(_say, emitted, event.key, event.revision)
+        _say_unable(series.books[role], known, "promotion", event.event_time, say)
+        return emitted
+
+    def _recorded(self, key: str, time: int, revision: int, at: At, model: str | None) -> str:
+        """Return why a model could not be loaded when this event was first taken in; empty if it could."""
+        if self._failures is None:
+            self._failures = self._recorded_failures()
+        found = self._failures.get((key, time, revision, at)) if self._failures else None
+        return found.reason if found is not None and found.model == model else ""
+
+    # --- what moves prices and cash -----------------------------------------------------------------------------------
+
+    def _acted(self, event: Event, action: said.CorporateAction) -> list[Event]:
+        for series in self._of_symbol.get(event.key, ()):
+            series.take(event)
+        return []
+
+    def _funded(self, event: Event, funding: said.Funding) -> list[Event]:
+        for series in self._of_symbol.get(event.key, ()):
+            series.fund(event.event_time, funding.rate)
+        return []
 
     # --- bars ---------------------------------------------------------------------------------------------------------
 
     def _bar(self, event: Event, closed: said.BarClosed) -> list[Event]:
         series = self._series.get(event.key)
-        if series is None:
+        change = Change.NOTHING if series is None else series.take(event)
+        if series is None or change not in (Change.NEXT, Change.CORRECTED):
             return []
-        bar = Bar(**{name: getattr(closed, name) for name in _BAR_FIELDS})
-        last, withdrawn = series.last, dict[str, int]()
-        if last is not None:
-            if bar.open_time < last.open_time or bar == last:
-                return []
-            if bar.open_time == last.open_time:
-                withdrawn = {
-                    role: int(book.ledger[PENDING_TIME])
-                    for role, book in series.books.items()
-                    if book.ledger[PENDING] != NOTHING and book.flatten_ms is None
-                }
-        volatility = series.take(bar)
+        withdrawn = _pending(series) if change is Change.CORRECTED else {}
+        # What filled at a bar stays filled when the bar is corrected, also where its scale has come into doubt since.
+        stays = change is Change.CORRECTED and not series.frozen
         emitted: list[Event] = []
+        for role, book in series.books.items():
+            key, time = f"{series.key}|{role}", closed.open_time + series.step_ms
+            known = self._recorded(key, time, event.revision, "bar", book.model_id)
+            if known:
+                series.fail(role, known)
+            _say_unable(book, known, "bar", time, partial(_say, emitted, key, event.revision))
+        bar, volatility = series.advance(change)
+        doubt = _doubt(series)
+        turn = _Turn(series, bar, volatility, doubt, () if doubt and not stays else _past(series))
         for role, book in series.books.items():
             if role == "challenger" and book.model_id is None:
                 continue
             say = partial(_say, emitted, f"{series.key}|{role}", event.revision)
-            self._trade(series, role, book, bar, volatility, say)
+            if doubt and not stays:
+                self._stand_still(turn, role, book, say)
+            else:
+                self._trade(turn, role, book, say)
             if role in withdrawn and book.ledger[PENDING] == NOTHING:
                 say(withdrawn[role], said.OrderCancelled(role=role, reason="the bar it was decided on was corrected"))
+        if doubt and not stays:
+            series.frozen = True
+        else:
+            series.carried(bar)
         return emitted
 
-    def _trade(
-        self,
-        series: SeriesState,
-        role: str,
-        book: Book,
-        bar: Bar,
-        volatility: float,
-        say: Callable[[int, Payload], None],
-    ) -> None:
+    def _stand_still(self, turn: _Turn, role: str, book: Book, say: Say) -> None:
+        """Decide nothing and carry nothing: nobody knows what a price of this bar means."""
+        series, ledger = turn.series, book.ledger
+        if ledger[PENDING] != NOTHING and book.flatten_ms is None:
+            ledger[PENDING], ledger[PENDING_FRACTION] = NOTHING, 0.0
+            say(int(ledger[PENDING_TIME]), said.OrderCancelled(role=role, reason=turn.doubt))
+        if book.model_id is None:
+            return
+        close_time = turn.bar.open_time + series.step_ms
+        if book.bundle is not None:
+            say(close_time, _forecast_of(book, role, math.nan, math.nan, turn.doubt))
+        reasons = (turn.doubt, book.problem) if book.problem else (turn.doubt,)
+        signal = said.Signal(model=book.model_id, role=role, action="HOLD", p_up=None, confidence=None, reasons=reasons)
+        say(close_time, signal)
+
+    def _trade(self, turn: _Turn, role: str, book: Book, say: Say) -> None:
         """Carry one role over one bar and say what happened, in the order it happened."""
+        series, bar = turn.series, turn.bar
         close_time, model = bar.open_time + series.step_ms, book.model_id or ""
         score, p_up, abstained = self._forecast(series, book)
-        held = self._held(close_time, series.step_ms)
+        held = self._held(close_time, series.step_ms) or turn.doubt
         bundle, policy = book.bundle, book.policy or _NOBODY
         horizon = bundle.horizon_bars if bundle is not None else 1
         conditions = terms(policy, self._costs, self._risk, horizon_bars=horizon, step_ms=series.step_ms)
-        done = step(book.ledger, conditions, bar.open_time, bar.open, bar.close, p_up, volatility, 0.0, not held)
-        _say_settled(done, role, model, bar.open_time, say)
-        for time, outcome in self._outcomes(series, book, bar):
-            say(time, outcome)
+        before_ms = series.carried_ms
+        for late, rate in series.late_funding():
+            book.pay_late(late, rate)
+        for past in turn.past:
+            rate = series.funding(past, before_ms)
+            book.mark(conditions, past, series.line.scale(past.open_time), before_ms, rate)
+            before_ms = past.open_time
+        scale = series.line.scale(bar.open_time)
+        done = book.carry(
+            *(conditions, bar, scale, before_ms),
+            p_up=p_up,
+            volatility=turn.volatility,
+            funding=series.funding(bar, before_ms),
+            may_order=not held,
+        )
+        _say_settled(done, role, model, bar.open_time, scale, say)
+        for time, became in self._outcomes(series, book, bar):
+            say(time, became)
         known = None if math.isnan(p_up) else p_up
         if bundle is not None:
-            forecast = said.Forecast(
+            say(close_time, _forecast_of(book, role, score, p_up, abstained))
+            if known is not None:
+                due = series.n_next + horizon
+                opened = OpenForecast(bar.open_time, bar.close, known, model, horizon, due, bundle.label)
+                book.open_forecasts = (*book.open_forecasts, opened)
+        reason = explain(done.reason, known, policy, daily_loss=self._risk.daily_loss, note=held or abstained)
+        vacant = book.model_id is None
+        if not vacant or book.vacancy != abstained:
+            signal = said.Signal(
                 model=model,
                 role=role,
-                horizon_bars=horizon,
-                score=None if math.isnan(score) else score,
+                action=ACTIONS[done.action],
                 p_up=known,
-                abstained=abstained or None,
+                confidence=None if known is None else confidence(known),
+                reasons=(reason, abstained) if held and abstained else (reason,),
             )
-            say(close_time, forecast)
-            if known is not None:
-                due = series.n_bars + horizon
-                book.open_forecasts.append(OpenForecast(bar.open_time, bar.close, known, model, horizon, due))
-        reason = explain(done.reason, known, policy, daily_loss=self._risk.daily_loss, note=held or abstained)
-        signal = said.Signal(
-            model=model,
-            role=role,
-            action=ACTIONS[done.action],
-            p_up=known,
-            confidence=None if known is None else confidence(known),
-            reasons=(reason, abstained) if held and abstained else (reason,),
-        )
-        say(close_time, signal)
+            say(close_time, signal)
+        book.vacancy = abstained if vacant else ""
         if done.action in (ENTRY, EXIT):
             side: Literal["buy", "sell"] = "buy" if done.action == ENTRY else "sell"
             fraction = float(book.ledger[PENDING_FRACTION])
@@ -232,11 +291,15 @@ class PaperProjection:
         if done.fill_side == SELL:
             book.flatten_ms = None
         _place_flatten(book)
-        ledger = book.ledger
-        account = said.Account(
-            role=role, cash=float(ledger[CASH]), quantity=float(ledger[QUANTITY]), equity=float(ledger[EQUITY])
-        )
-        say(close_time, account)
+        if not vacant or book.traded:
+            ledger = book.ledger
+            account = said.Account(
+                role=role,
+                cash=float(ledger[CASH]),
+                quantity=float(ledger[QUANTITY]) * scale,
+                equity=float(ledger[EQUITY]),
+            )
+            say(close_time, account)
 
     def _forecast(self, series: SeriesState, book: Book) -> tuple[float, float, str]:
         """Return score, p_up and, where there is none, why."""
@@ -246,9 +309,9 @@ class PaperProjection:
         score, p_up = series.forecast(book)
         if not math.isnan(p_up):
             return score, p_up, ""
-        needed = series.warmup(book) + 1
-        if series.n_bars < needed:
-            return score, p_up, f"the features need {needed} bars, {series.n_bars} have come"
+        needed, come = series.warmup(book) + 1, series.line.n_bars
+        if come < needed:
+            return score, p_up, f"the features need {needed} bars, {come} have come"
         return score, p_up, "a feature is unknown at this bar"
 
     def _held(self, close_time: int, step_ms: int) -> str:
@@ -265,27 +328,24 @@ class PaperProjection:
 
     def _outcomes(self, series: SeriesState, book: Book, bar: Bar) -> list[tuple[int, said.Outcome]]:
         """Return what became of the forecasts whose horizon this bar closes, with their times."""
-        due = [row for row in book.open_forecasts if row.due <= series.n_bars]
-        book.open_forecasts = [row for row in book.open_forecasts if row.due > series.n_bars]
-        return [
+        waiting = book.open_forecasts
+        if all(one.due > series.n_next for one in waiting):
+            return []
+        book.open_forecasts = tuple(one for one in waiting if one.due > series.n_next)
+        found = [
             (
-                row.open_time + series.step_ms,
-                said.Outcome(
-                    model=row.model,
-                    p_up=row.p_up,
-                    went_up=bar.close > row.close,
-                    log_return=math.log(bar.close / row.close),
+                one.open_time + series.step_ms,
+                outcome(
+                    *(one, series.line, bar),
+                    late=one.due < series.n_next,
+                    calendar=self._calendar,
+                    step_ms=series.step_ms,
                 ),
             )
-            for row in due
-            if self._whole(series, row.open_time, bar.open_time, row.horizon_bars)
+            for one in waiting
+            if one.due <= series.n_next
         ]
-
-    def _whole(self, series: SeriesState, start_ms: int, end_ms: int, horizon: int) -> bool:
-        """Say whether no bar is missing between two bars that came `horizon` bars apart."""
-        if self._calendar is None or end_ms - start_ms == horizon * series.step_ms:
-            return True
-        return len(self._calendar.expected_opens(series.timeframe, start_ms, end_ms)) <= horizon
+        return [(time, became) for time, became in found if became is not None]
 
     # --- state --------------------------------------------------------------------------------------------------------
 
@@ -309,18 +369,74 @@ class PaperProjection:
         now_ms = state["now_ms"]
         assert isinstance(now_ms, int)
         self._now_ms = now_ms
+        self._failures = None  # what was said since may be recorded by now
         for key, series in self._series.items():
             series.restore(
                 {name.removeprefix(f"{key}/"): value for name, value in state.items() if name.startswith(f"{key}/")}
             )
 
 
+class _Turn(NamedTuple):
+    """One bar as both roles meet it, in the series' scale."""
+
+    series: SeriesState
+    bar: Bar
+    volatility: float
+    doubt: str
+    """Why nobody knows what its prices mean; empty if they are known."""
+    past: Sequence[Bar]
+    """Bars before it at which the ledgers stood still."""
+
+
+def _doubt(series: SeriesState) -> str:
+    undecided_ms = series.line.undecided_ms
+    if undecided_ms is None:
+        return ""
+    return (
+        f"frozen: a corporate action of {series.symbol} on {to_text(undecided_ms)[:10]} was detected and nobody has "
+        "decided on it, so nobody knows the scale of its prices: run `kalibre actions confirm` or `kalibre actions "
+        "reject`"
+    )
+
+
+def _past(series: SeriesState) -> Sequence[Bar]:
+    return series.stood_still() if series.frozen else ()
+
+
+def _pending(series: SeriesState) -> dict[str, int]:
+    """Return by role when what is pending was ordered; a sale that a kill command asked for is no order."""
+    return {
+        role: int(book.ledger[PENDING_TIME])
+        for role, book in series.books.items()
+        if book.ledger[PENDING] != NOTHING and book.flatten_ms is None
+    }
+
+
 def _say(emitted: list[Event], key: str, revision: int, time: int, payload: Payload) -> None:
     emitted.append(new_event(key, time, payload, revision=revision))
 
 
-def _say_settled(done: Outcome, role: str, model: str, open_time: int, say: Callable[[int, Payload], None]) -> None:
-    """Say what became, at this bar's open, of what was pending."""
+def _say_unable(book: Book, known: str, at: At, time: int, say: Say) -> None:
+    """Say once that a model could not be loaded; in replay, what was said then."""
+    if book.model_id is not None and (known or not book.told):
+        say(time, said.ModelUnable(model=book.model_id, at=at, reason=book.failure))
+        book.told = True
+
+
+def _forecast_of(book: Book, role: str, score: float, p_up: float, abstained: str) -> said.Forecast:
+    assert book.bundle is not None
+    return said.Forecast(
+        model=book.model_id or "",
+        role=role,
+        horizon_bars=book.bundle.horizon_bars,
+        score=None if math.isnan(score) else score,
+        p_up=None if math.isnan(p_up) else p_up,
+        abstained=abstained or None,
+    )
+
+
+def _say_settled(done: Outcome, role: str, model: str, open_time: int, scale: float, say: Say) -> None:
+    """Say what became, at this bar's open, of what was pending, in shares and prices as they are traded."""
     if done.cancelled:
         reason = "the next bar opened too late: a purchase does not wait across a hole"
         say(done.order_time, said.OrderCancelled(role=role, reason=reason))
@@ -329,8 +445,8 @@ def _say_settled(done: Outcome, role: str, model: str, open_time: int, say: Call
             model=model,
             role=role,
             side="buy" if done.fill_side == BUY else "sell",
-            quantity=done.fill_quantity,
-            price=done.fill_price,
+            quantity=done.fill_quantity * scale,
+            price=done.fill_price / scale,
             fee=done.fill_fee,
             order_time=done.order_time,
         )
@@ -361,7 +477,11 @@ def _place_flatten(book: Book) -> None:
 def _code_digest() -> str:
     """Return the digest of the code between a row of features and an event."""
     here = Path(__file__).parent
-    files = [*sorted(here.glob("*.py")), *sorted((here.parent / "models").glob("*.py"))]
+    folders = (here, here.parent / "models", here.parent / "labels")
+    files = [
+        *(file for folder in folders for file in sorted(folder.glob("*.py"))),
+        here.parent / "bars" / "timeline.py",
+    ]
     return sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
@@ -384,4 +504,16 @@ def paper_projection(settings: Settings) -> PaperProjection:
         calendar=get_calendar(market.calendar),
         # A bundle whose columns are others (taker volume) is fed from the bars kept: they must reach over its warm-up.
         history_bars=max(_HISTORY_BARS, 2 * FeatureEngine(spec).warmup),
+        recorded_failures=partial(_read_failures, settings),
     )
+
+
+def _read_failures(settings: Settings) -> Failures:
+    from kalibre.log import open_log
+
+    with open_log(settings.log_url) as log:
+        return {
+            (event.key, event.event_time, event.revision, event.payload.at): event.payload
+            for event in log.read(kinds={"model_unable"})
+            if isinstance(event.payload, said.ModelUnable)
+        }

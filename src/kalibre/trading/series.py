@@ -1,47 +1,41 @@
-"""One series as the paper engine sees it: features, volatility, and the two ledgers, with a way back by one bar.
+"""One series as the paper engine sees it: its bars, features and volatility, and the two books, with a way back.
 
 A correction of the newest bar that comes before the next bar is decided again: everything goes back to before that bar
-and takes it in as it should have been; what is emitted then carries the bar's revision. A bar older than the newest,
-new or corrected, changes nothing until the projection is rebuilt: what was decided and filled stays as it was.
+and takes it in as it should have been; what is emitted then carries the bar's revision. What rewrites the past (an
+older bar, new or corrected, or another scale of prices) is noted only, and at the next bar the features are computed
+anew from the bars kept, once for any number of such events: what was decided and filled stays as it was.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from functools import cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 
+from kalibre.bars.timeline import Change, Timeline
 from kalibre.core.bars import Bar, Bars
 from kalibre.core.errors import KalibreError
+from kalibre.core.events import CorporateAction, Event
 from kalibre.core.protocols import FloatArray
 from kalibre.core.settings import RiskSettings
 from kalibre.core.timeframe import timeframe_ms
 from kalibre.features.engine import FeatureEngine, FeatureSpec
 from kalibre.models.bundle import ModelBundle
+from kalibre.trading.book import Book, Moment
 from kalibre.trading.engine import new_ledger
+from kalibre.trading.funding import FundingRates, Owed
+from kalibre.trading.outcomes import check_label
 from kalibre.trading.policy import Policy
 
 VOLATILITY = "realised_volatility_20"
-_FIELDS = Bar.__struct_fields__
+_ROLES = ("champion", "challenger")
+_WHOLE, _BARS, _SCALE = range(3)
+"""How much of the past is not what the features have seen: nothing, bars only, or the scale of prices too."""
 LoadModel = Callable[[str, str | None], ModelBundle]
-
-
-class OpenForecast(NamedTuple):
-    """A forecast that waits for its outcome."""
-
-    open_time: int
-    close: float
-    p_up: float
-    model: str
-    horizon_bars: int
-    due: int
-    """Number of bars after which it matures, counted from the first."""
 
 
 def sizing_volatility(bars: Bars) -> FloatArray:
@@ -53,32 +47,15 @@ def sizing_volatility(bars: Bars) -> FloatArray:
     return column
 
 
-@dataclass
-class Book:
-    """One role of a series: who holds it, its ledger, and its forecasts that have not matured."""
-
-    ledger: FloatArray
-    model_id: str | None = None
-    digest: str | None = None
-    bundle: ModelBundle | None = None
-    policy: Policy | None = None
-    problem: str = ""
-    """Why the model cannot act; empty if it can."""
-    flatten_ms: int | None = None
-    """Time of the kill command that asked to sell and has not been served yet."""
-    open_forecasts: list[OpenForecast] = field(default_factory=list)
-    """Forecasts whose horizon has not passed, oldest first."""
-
-
 class SeriesState:
-    """Features and ledgers of one series.
+    """Bars, features and books of one series.
 
     Parameters
     ----------
     spec
         Features computed from the first bar on; a model of another spec gets an engine fed with the bars kept.
     history_bars
-        Bars kept for that.
+        Bars kept: for that, and for computing anew what was rewritten.
     """
 
     def __init__(
@@ -94,22 +71,26 @@ class SeriesState:
     ) -> None:
         self.key, self.symbol, self.timeframe = key, symbol, timeframe
         self.step_ms = timeframe_ms(timeframe)
-        self.n_bars = 0
-        self.books: dict[str, Book] = {role: Book(new_ledger(risk)) for role in ("champion", "challenger")}
+        self.line = Timeline(symbol, timeframe, keep=history_bars)
+        self.books: dict[str, Book] = {role: Book(new_ledger(risk)) for role in _ROLES}
+        self.n_next = 0
+        """Bars that came as the next one, which is what horizons are counted in."""
+        self.carried_ms = -1
+        """Open time of the newest bar that the ledgers were carried over; -1 before the first."""
+        self.frozen = False
+        """Whether the ledgers stood still at the newest bar, because nobody knows its scale."""
         self._risk = risk
+        self._history_bars = history_bars
         self._load_model = load_model
         self._default = _name(spec)
         self._specs: dict[str, FeatureSpec] = {self._default: spec}
         self._engines: dict[str, FeatureEngine] = {self._default: FeatureEngine(spec)}
         self._volatility = FeatureEngine(FeatureSpec(timeframe, columns=(VOLATILITY,)))
-        self._kept = np.full((history_bars, len(_FIELDS)), np.nan)
         self._rows: dict[str, FloatArray] = {}
-        self._before: dict[str, Any] | None = None
-
-    @property
-    def last(self) -> Bar | None:
-        """The newest bar taken in."""
-        return self._bar((self.n_bars - 1) % len(self._kept)) if self.n_bars else None
+        self._rates = FundingRates()
+        self._owed: Owed = ()
+        self._rewritten = _WHOLE
+        self._before: _Before | None = None
 
     def fingerprints(self) -> list[str]:
         """Return the digests of the feature code that is in use from the start."""
@@ -117,18 +98,79 @@ class SeriesState:
 
     # --- bars ---------------------------------------------------------------------------------------------------------
 
-    def take(self, bar: Bar) -> float:
-        """Take in the next bar, or the newest corrected; return the volatility at its close (NaN: unknown)."""
-        last = self.last
-        if last is not None and bar.open_time == last.open_time:
+    def take(self, event: Event) -> Change:
+        """Take in a bar of this series or a corporate action of its symbol; say what it means."""
+        change = self.line.take(event)
+        if change is Change.NEXT:
+            self.n_next += 1
+        elif change is Change.REWRITTEN:
+            degree = _SCALE if isinstance(event.payload, CorporateAction) else _BARS
+            self._rewritten = max(self._rewritten, degree)
+        return change
+
+    def advance(self, change: Change) -> tuple[Bar, float]:
+        """Bring the features to the newest bar; return it in the series' scale, and the volatility at its close.
+
+        Parameters
+        ----------
+        change
+            `NEXT`, or `CORRECTED`, which first takes back what the newest bar did.
+        """
+        assert self.line.last is not None
+        if change is Change.CORRECTED:
             self._go_back()
-        self._before = self._short_state()
-        self._kept[self.n_bars % len(self._kept)] = [
-            np.nan if value is None else value for value in (getattr(bar, name) for name in _FIELDS)
-        ]
-        self.n_bars += 1
+        if self._rewritten:
+            self._compute_anew()
+        self._before = _Before.of(self)
+        bar = self.line.scaled(self.line.last)
         self._rows = {name: engine.step(bar) for name, engine in self._engines.items()}
-        return float(self._volatility.step(bar)[0])
+        return bar, float(self._volatility.step(bar)[0])
+
+    def _go_back(self) -> None:
+        """Go back to before the newest bar."""
+        before = self._before
+        assert before is not None
+        self.carried_ms, self.frozen, self._owed = before.carried_ms, before.frozen, before.owed
+        for role, book in self.books.items():
+            book.go_back(before.moments[role])
+        if self._rewritten:
+            return
+        for name, engine in self._all_engines().items():
+            if name in before.engines:
+                engine.restore(before.engines[name])
+            else:  # its model came after the bar
+                self._feed(engine)
+
+    def _compute_anew(self) -> None:
+        """Feed every engine the bars kept, as they are known now, and bring what the books remember in line."""
+        for engine in self._all_engines().values():
+            self._feed(engine)
+        for book in self.books.values():
+            forecasts = []
+            for one in book.open_forecasts:
+                known = self.line.find(one.open_time)
+                if known is not None:
+                    due = self.n_next + one.horizon_bars - self.line.after(one.open_time)
+                    forecasts.append(one._replace(close=known.close, due=due))
+            book.open_forecasts = tuple(forecasts)
+            if self._rewritten == _SCALE:
+                book.rescale(self.line, self.carried_ms)
+        self._rewritten = _WHOLE
+
+    def _feed(self, engine: FeatureEngine) -> None:
+        """Feed an engine anew: the bars kept, but for the newest."""
+        history = self.line.history(newest=False)
+        engine.batch(history) if len(history) else engine.reset()
+
+    def _all_engines(self) -> dict[str, FeatureEngine]:
+        return {"volatility": self._volatility, **self._engines}
+
+    def stood_still(self) -> list[Bar]:
+        """Return the bars between the one that the ledgers were carried over last and the newest, if they stood still.
+
+        In the series' scale, as far as they are kept.
+        """
+        return self.line.since(self.carried_ms)[:-1] if self.frozen and self.carried_ms >= 0 else []
 
     def forecast(self, book: Book) -> tuple[float, float]:
         """Return score and p_up of a book's model at the newest bar; NaN where it must abstain."""
@@ -141,60 +183,100 @@ class SeriesState:
         assert book.bundle is not None
         return self._engines[_name(book.bundle.spec)].warmup
 
-    def _go_back(self) -> None:
-        """Go back to before the newest bar."""
-        assert self._before is not None
-        self.n_bars -= 1
-        for name, spec in self._specs.items():
-            if f"engine.{name}.fingerprint" not in self._before:
-                # Its model came after the bar.
-                fed = self._fed(spec).state()
-                self._before |= {f"engine.{name}.{part}": value for part, value in fed.items()}
-        self._restore_short(self._before)
+    # --- funding ------------------------------------------------------------------------------------------------------
 
-    def _bar(self, row: int) -> Bar:
-        values = dict(
-            zip(_FIELDS, (None if np.isnan(value) else float(value) for value in self._kept[row]), strict=True)
+    def fund(self, settlement_ms: int, rate: float) -> None:
+        """Take in a funding rate; one whose bar is gone by is owed at the next bar."""
+        first = self.line.first
+        if first is not None:
+            self._rates.forget(min(first.open_time, self.carried_ms))
+        change = self._rates.take(settlement_ms, rate)
+        if change is None:
+            return
+        self._owed = _owing(self._owed, change, self.carried_ms, self.step_ms)
+        if self._before is not None:
+            # If the newest bar is decided again, it pays what is known by then.
+            before = self._before
+            self._before = before._replace(owed=_owing(before.owed, change, before.carried_ms, self.step_ms))
+
+    def funding(self, bar: Bar, before_ms: int) -> float:
+        """Return the rate that a bar pays, whose predecessor opened at `before_ms` (-1: it is the first)."""
+        return self._rates.due(
+            bar.open_time if before_ms < 0 else before_ms + self.step_ms, bar.open_time + self.step_ms
         )
-        return msgspec.convert({**values, "open_time": int(self._kept[row, 0])}, Bar)
 
-    def _kept_bars(self) -> Iterator[Bar]:
-        for number in range(max(0, self.n_bars - len(self._kept)), self.n_bars):
-            yield self._bar(number % len(self._kept))
+    def late_funding(self) -> list[tuple[Bar, float]]:
+        """Return the rates that came too late, each with the bar that had to pay it, in the series' scale."""
+        if not self._owed:
+            return []
+        first = self.line.first
+        owed = [
+            (self.line.next_from(settled_ms - self.step_ms), rate)
+            for settled_ms, rate in self._owed
+            if first is not None and settled_ms > first.open_time
+        ]
+        return [(bar, rate) for bar, rate in owed if bar is not None]
 
-    def _fed(self, spec: FeatureSpec) -> FeatureEngine:
-        engine = FeatureEngine(spec)
-        for bar in self._kept_bars():
-            engine.step(bar)
-        return engine
+    def carried(self, bar: Bar) -> None:
+        """Note that the ledgers were carried over a bar and have paid what was due."""
+        self.carried_ms, self.frozen, self._owed = bar.open_time, False, ()
 
     # --- models -------------------------------------------------------------------------------------------------------
 
-    def appoint(self, role: str, model_id: str | None, digest: str | None) -> None:
-        """Give a role to a model; one that cannot act leaves the policy holding, with the reason."""
+    def appoint(self, role: str, model_id: str | None, digest: str | None, *, failure: str = "") -> None:
+        """Give a role to a model; one that cannot act leaves the policy holding, with the reason.
+
+        Parameters
+        ----------
+        failure
+            Why the model could not be loaded when this was first done, as recorded: then it is not tried again.
+        """
         book = self.books[role]
         if role == "challenger" and model_id != book.model_id:
             # A challenger is judged on its own: it starts from the initial cash.
             self.books[role] = book = Book(new_ledger(self._risk))
             if self._before is not None:
-                self._before |= {f"{role}.ledger": book.ledger.copy(), f"{role}.open": "[]"}
-        book.model_id, book.digest = model_id, digest
+                self._before.moments[role] = book.moment()
+        book.model_id, book.digest, book.failure, book.told = model_id, digest, failure, True
         self._load(book)
         wanted = {_name(each.bundle.spec) for each in self.books.values() if each.bundle is not None}
         for name in set(self._engines) - wanted - {self._default}:
             del self._engines[name], self._specs[name]
 
+    def fail(self, role: str, failure: str) -> None:
+        """Let a model that could not be loaded any more act no longer, as it was recorded."""
+        book = self.books[role]
+        book.failure, book.told = failure, True
+        self._load(book)
+
     def _load(self, book: Book) -> None:
         book.bundle, book.policy, book.problem = None, None, ""
-        if book.model_id is not None:
+        if book.model_id is None:
+            return
+        bundle = None
+        if not book.failure:
             try:
-                self._equip(book, self._load_model(book.model_id, book.digest))
+                bundle = self._load_model(book.model_id, book.digest)
             except (KalibreError, OSError) as error:
-                book.problem = f"model {book.model_id} cannot act: {error}"
+                # Another look may find it: what is found now is said, and holds until somebody promotes it again.
+                book.failure, book.told = f"{error}; once it is there, promote it again", False
+        if bundle is None:
+            book.problem = f"model {book.model_id} cannot act: {book.failure}"
+            return
+        try:
+            self._equip(book, bundle)
+        except KalibreError as error:
+            book.problem = f"model {book.model_id} cannot act: {error}"
 
     def _equip(self, book: Book, bundle: ModelBundle) -> None:
         if bundle.spec.timeframe != self.timeframe:
             raise KalibreError(f"it is for {bundle.spec.timeframe} bars, these are {self.timeframe}: promote another")
+        if bundle.horizon_bars >= self._history_bars:
+            raise KalibreError(
+                f"its horizon of {bundle.horizon_bars} bars is longer than the {self._history_bars} bars that are "
+                "kept: train one with a shorter horizon"
+            )
+        check_label(bundle.label, bundle.horizon_bars)
         book.policy = Policy(bundle.entry_threshold, bundle.exit_threshold)
         name = _name(bundle.spec)
         engine = self._engines.get(name) or FeatureEngine(bundle.spec)
@@ -204,51 +286,92 @@ class SeriesState:
                 f"{engine.fingerprint[:12]}: train and promote again"
             )
         if name not in self._engines:
-            self._specs[name], self._engines[name] = bundle.spec, self._fed(bundle.spec)
+            history = self.line.history()
+            if len(history):
+                engine.batch(history)
+            self._specs[name], self._engines[name] = bundle.spec, engine
         book.bundle = bundle
 
     # --- state --------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """Return everything later emissions depend on, by names without the series."""
-        state: dict[str, Any] = {**self._short_state(), "kept": self._kept}
+        state: dict[str, Any] = {f"line.{name}": value for name, value in self.line.state().items()}
+        state |= self._rates.state()
+        state |= _Before.of(self).state("now.")
+        if self._before is not None:
+            state |= self._before.state("before.")
         state["specs"] = json.dumps({name: spec.as_dict() for name, spec in self._specs.items()}, sort_keys=True)
+        state["counts"] = json.dumps([self.n_next, self._rewritten])
         for role, book in self.books.items():
-            state[f"{role}.holder"] = json.dumps([book.model_id, book.digest, book.flatten_ms])
-        state |= {f"before.{name}": value for name, value in (self._before or {}).items()}
+            holder = [book.model_id, book.digest, book.flatten_ms, book.failure, book.told]
+            state[f"{role}.holder"] = json.dumps(holder)
         return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take on a state returned by `state`; models are loaded again."""
+        self.line.restore(_part(state, "line."))
+        self._rates.restore(state)
         self._specs = {name: FeatureSpec.from_dict(spec) for name, spec in json.loads(state["specs"]).items()}
         self._engines = {name: FeatureEngine(spec) for name, spec in self._specs.items()}
-        self._kept = np.array(state["kept"])
         self._rows = {}
-        before = {name.removeprefix("before."): state[name] for name in state if name.startswith("before.")}
-        self._before = before or None
-        self._restore_short(state)
+        self.n_next, self._rewritten = json.loads(state["counts"])
+        now = _Before.of_state(_part(state, "now."))
+        self.carried_ms, self.frozen, self._owed = now.carried_ms, now.frozen, now.owed
+        for name, engine in self._all_engines().items():
+            engine.restore(now.engines[name])
+        before = _part(state, "before.")
+        self._before = _Before.of_state(before) if before else None
         for role, book in self.books.items():
-            book.model_id, book.digest, book.flatten_ms = json.loads(state[f"{role}.holder"])
+            book.go_back(now.moments[role])
+            book.model_id, book.digest, book.flatten_ms, book.failure, book.told = json.loads(state[f"{role}.holder"])
             self._load(book)
 
-    def _short_state(self) -> dict[str, Any]:
-        """Return what a bar changes, as copies."""
-        state: dict[str, Any] = {"n_bars": self.n_bars}
-        for name, engine in {"volatility": self._volatility, **self._engines}.items():
-            state |= {f"engine.{name}.{part}": value for part, value in engine.state().items()}
-        for role, book in self.books.items():
-            state[f"{role}.ledger"] = book.ledger.copy()
-            state[f"{role}.open"] = json.dumps(book.open_forecasts)
+
+class _Before(NamedTuple):
+    """What a bar changes, as it was before."""
+
+    carried_ms: int
+    frozen: bool
+    owed: Owed
+    moments: dict[str, Moment]
+    engines: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, series: SeriesState) -> _Before:
+        """Return what the next bar will change."""
+        engines = {name: engine.state() for name, engine in series._all_engines().items()}
+        moments = {role: book.moment() for role, book in series.books.items()}
+        return cls(series.carried_ms, series.frozen, series._owed, moments, engines)
+
+    def state(self, prefix: str) -> dict[str, Any]:
+        """Return it by names."""
+        state: dict[str, Any] = {f"{prefix}rest": json.dumps([self.carried_ms, self.frozen, self.owed])}
+        for name, parts in self.engines.items():
+            state |= {f"{prefix}engine.{name}.{part}": value for part, value in parts.items()}
+        for role, moment in self.moments.items():
+            state |= {f"{prefix}book.{role}.{part}": value for part, value in moment.state().items()}
         return state
 
-    def _restore_short(self, state: Mapping[str, Any]) -> None:
-        self.n_bars = int(state["n_bars"])
-        for name, engine in {"volatility": self._volatility, **self._engines}.items():
-            prefix = f"engine.{name}."
-            engine.restore({part.removeprefix(prefix): state[part] for part in state if part.startswith(prefix)})
-        for role, book in self.books.items():
-            book.ledger = np.array(state[f"{role}.ledger"])
-            book.open_forecasts = [OpenForecast(*row) for row in json.loads(state[f"{role}.open"])]
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> _Before:
+        """Read it back from `state`."""
+        carried_ms, frozen, owed = json.loads(state["rest"])
+        engines: dict[str, dict[str, Any]] = {}
+        for name, value in _part(state, "engine.").items():
+            engine, _, part = name.partition(".")
+            engines.setdefault(engine, {})[part] = value
+        moments = {role: Moment.of_state(_part(state, f"book.{role}.")) for role in _ROLES}
+        return cls(carried_ms, frozen, tuple((time, rate) for time, rate in owed), moments, engines)
+
+
+def _part(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _owing(owed: Owed, change: tuple[int, float], carried_ms: int, step_ms: int) -> Owed:
+    """Add a rate to what is owed, if the bar that pays it was carried."""
+    return (*owed, change) if carried_ms >= 0 and change[0] <= carried_ms + step_ms else owed
 
 
 @cache

@@ -94,10 +94,11 @@ def test_goes_on_from_a_snapshot(bundle: ModelBundle, rival: ModelBundle, bars: 
 
 def test_memory_is_bounded(bundle: ModelBundle) -> None:
     paper = fresh(bundle, history_bars=50)
-    events = bar_events(random_bars(600, seed=3))
-    play(paper, [promotion(bundle), *events[:300]])
+    events = bar_events(random_bars(6_000, seed=3))
+    play(paper, [promotion(bundle), *events[:3_000]])
+    assert len(paper.state()[f"{SERIES}/now.book.champion.positions"]) == 64
     size = sum(v.nbytes if isinstance(v, np.ndarray) else len(str(v)) for v in paper.state().values())
-    play(paper, events[300:])
+    play(paper, events[3_000:])
     later = sum(v.nbytes if isinstance(v, np.ndarray) else len(str(v)) for v in paper.state().values())
     assert abs(later - size) < 400
 
@@ -122,33 +123,25 @@ def test_corrected_newest_bar_is_decided_again(bundle: ModelBundle, bars: Bars) 
     assert cancelled
 
 
-def test_older_bars_change_nothing(bundle: ModelBundle, bars: Bars) -> None:
-    late = bar_events(bars)
-    inputs: list[Event] = [promotion(bundle)]
-    for number, event in enumerate(late):
-        inputs.append(event)
-        if number > 5:
-            old = late[number - 3]
-            changed = msgspec.structs.replace(old.payload, close=old.payload.low, volume=1.0)
-            inputs.append(msgspec.structs.replace(old, payload=changed, revision=1))
-    assert play(fresh(bundle), inputs) == play(fresh(bundle), [promotion(bundle), *late])
-
-
 def test_same_bar_twice_is_one_bar(bundle: ModelBundle, bars: Bars) -> None:
     events = bar_events(bars)
     twice = [each for event in events for each in (event, event)]
     assert play(fresh(bundle), [promotion(bundle), *twice]) == play(fresh(bundle), [promotion(bundle), *events])
 
 
-def test_holds_without_a_model(bars: Bars) -> None:
-    events = play(fresh(), bar_events(bars[:30]))
-    assert {event.kind for event in events} == {"signal", "account"}
-    for signal in newest(events, "signal"):
-        assert signal.payload.action == "HOLD"
-        assert signal.payload.reasons == (
-            "no model is promoted for BTCUSDT|15m: nothing has qualified, so the policy holds",
-        )
-    assert not newest(events, "signal", "challenger")
+def test_says_once_that_there_is_no_model(bundle: ModelBundle, bars: Bars) -> None:
+    paper, events = fresh(bundle), bar_events(bars)
+    vacant = "no model is promoted for BTCUSDT|15m: nothing has qualified, so the policy holds"
+    (signal,) = play(paper, events[:30])  # one for thirty bars, and no account: nothing was ever traded
+    assert (signal.kind, signal.key, signal.event_time) == ("signal", f"{SERIES}|champion", bars.close_time[0])
+    assert (signal.payload.action, signal.payload.reasons) == ("HOLD", (vacant,))
+    with_model = play(paper, [promotion(bundle), *events[30:250]])
+    assert [event.event_time for event in newest(with_model, "signal")] == bars.close_time[30:250].tolist()
+    assert [event.event_time for event in newest(with_model, "account")] == bars.close_time[30:250].tolist()
+    # Without a model again: said once more, and the account goes on, as it has traded.
+    after = play(paper, [promotion(None, time=1), *events[250:]])
+    assert [event.payload.reasons for event in newest(after, "signal")] == [(vacant,)]
+    assert [event.event_time for event in newest(after, "account")] == bars.close_time[250:].tolist()
 
 
 def test_holds_with_a_model_that_is_missing(bundle: ModelBundle, bars: Bars) -> None:

@@ -1,0 +1,192 @@
+"""One role of a series: who holds it, its ledger, its positions, and its forecasts that have not matured.
+
+Prices and quantities are in the series' scale (`kalibre.bars.timeline`). A split changes nothing there; a scale that
+turns out otherwise than it was traded in does: then the records kept here say what the ledger would hold.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kalibre.bars.timeline import Timeline
+from kalibre.core.bars import Bar
+from kalibre.core.protocols import FloatArray
+from kalibre.models.bundle import ModelBundle
+from kalibre.trading.engine import (
+    BUY,
+    CASH,
+    DAY,
+    DAY_BASE,
+    EQUITY,
+    NOTHING,
+    PENDING,
+    QUANTITY,
+    SELL,
+    Outcome,
+    Terms,
+    step,
+)
+from kalibre.trading.policy import Policy
+
+_ENTERED, _LEFT, _QUANTITY, _SCALE = range(4)
+_POSITIONS = 64
+"""Positions remembered: a funding rate that comes later than so many trades is charged to nobody."""
+
+
+class OpenForecast(NamedTuple):
+    """A forecast that waits for its outcome."""
+
+    open_time: int
+    close: float
+    p_up: float
+    model: str
+    horizon_bars: int
+    due: int
+    """Number of next bars after which it matures, counted as `SeriesState.n_next` counts them."""
+    label: str
+
+
+class Moment(NamedTuple):
+    """What a bar changes of a book, so that it can be taken back."""
+
+    ledger: FloatArray
+    positions: FloatArray
+    open_forecasts: tuple[OpenForecast, ...]
+    base: tuple[int, float]
+    vacancy: str
+
+    def state(self) -> dict[str, Any]:
+        """Return it by names."""
+        rest = json.dumps([self.open_forecasts, self.base, self.vacancy])
+        return {"ledger": self.ledger, "positions": self.positions, "rest": rest}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Moment:
+        """Read it back from `state`."""
+        forecasts, (base_ms, base_cash), vacancy = json.loads(state["rest"])
+        return cls(
+            np.array(state["ledger"]),
+            np.array(state["positions"]),
+            tuple(OpenForecast(*row) for row in forecasts),
+            (base_ms, base_cash),
+            vacancy,
+        )
+
+
+@dataclass
+class Book:
+    """A role's ledger and what has to be known beside it."""
+
+    ledger: FloatArray
+    model_id: str | None = None
+    digest: str | None = None
+    bundle: ModelBundle | None = None
+    policy: Policy | None = None
+    problem: str = ""
+    """Why the model cannot act; empty if it can."""
+    failure: str = ""
+    """Why the model could not be loaded: it is not tried again before the next promotion."""
+    told: bool = True
+    """Whether the failure has been said."""
+    flatten_ms: int | None = None
+    """Time of the kill command that asked to sell and has not been served yet."""
+    open_forecasts: tuple[OpenForecast, ...] = ()
+    """Forecasts whose horizon has not passed, oldest first."""
+    vacancy: str = ""
+    """What was said last about there being no model."""
+    positions: FloatArray = field(default_factory=lambda: np.empty((0, 4)))
+    """Opened at, closed at (infinity: open), quantity, and the scale that it was bought in; oldest first."""
+    base: tuple[int, float] = (-1, 0.0)
+    """Bar (open time; -1: none) and cash that the day's base was valued at."""
+
+    @property
+    def traded(self) -> bool:
+        """Whether this ledger ever held anything."""
+        return len(self.positions) > 0
+
+    def moment(self) -> Moment:
+        """Return what a bar is about to change; only the ledger changes in place."""
+        return Moment(self.ledger.copy(), self.positions, self.open_forecasts, self.base, self.vacancy)
+
+    def go_back(self, moment: Moment) -> None:
+        """Take on what `moment` returned."""
+        self.ledger = moment.ledger.copy()
+        _, self.positions, self.open_forecasts, self.base, self.vacancy = moment
+
+    # --- bars ---------------------------------------------------------------------------------------------------------
+
+    def carry(
+        self,
+        terms: Terms,
+        bar: Bar,
+        scale: float,
+        before_ms: int,
+        *,
+        p_up: float,
+        volatility: float,
+        funding: float,
+        may_order: bool,
+    ) -> Outcome:
+        """Carry the ledger over a bar (in the series' scale) and note what it bought, sold and started the day with.
+
+        Parameters
+        ----------
+        before_ms
+            Open time of the bar that it was carried over before; -1 if there was none.
+        """
+        ledger = self.ledger
+        day, cash = ledger[DAY], ledger[CASH]
+        done = step(ledger, terms, bar.open_time, bar.open, bar.close, p_up, volatility, funding, may_order)
+        if ledger[DAY] != day:
+            self.base = (before_ms, float(cash))
+        if done.fill_side == BUY:
+            bought = [[bar.open_time, np.inf, done.fill_quantity, scale]]
+            self.positions = np.concatenate([self.positions, bought])[-_POSITIONS:]
+        elif done.fill_side == SELL:
+            self.positions = self.positions.copy()
+            self.positions[-1, _LEFT] = bar.open_time
+        return done
+
+    def mark(self, terms: Terms, bar: Bar, scale: float, before_ms: int, funding: float) -> None:
+        """Value the account at a bar at which nothing was traded, whatever is waiting to be."""
+        pending, self.ledger[PENDING] = self.ledger[PENDING], NOTHING
+        self.carry(terms, bar, scale, before_ms, p_up=np.nan, volatility=np.nan, funding=funding, may_order=False)
+        self.ledger[PENDING] = pending
+
+    def held(self, open_time: int) -> float:
+        """Return the quantity held at the close of the bar that opened then."""
+        for entered, left, quantity, _ in self.positions.tolist():
+            if entered <= open_time < left:
+                return float(quantity)
+        return 0.0
+
+    def pay_late(self, bar: Bar, rate: float) -> None:
+        """Pay a funding rate that was due at a bar gone by (in the series' scale), if something was held there."""
+        self.ledger[CASH] -= self.held(bar.open_time) * bar.close * rate
+
+    def rescale(self, line: Timeline, carried_ms: int) -> None:
+        """Hold what would be held if the scale had been known: shares bought in another scale are so many more or less.
+
+        A position from before the action keeps its quantity, as prices there keep their scale. The account's value and
+        the day's base are taken anew, so that a new scale is no loss. What was bought and sold stays as it was.
+        """
+        if len(self.positions):
+            self.positions = self.positions.copy()
+            scale = np.array([line.scale(int(entered)) for entered in self.positions[:, _ENTERED]])
+            self.positions[:, _QUANTITY] *= self.positions[:, _SCALE] / scale
+            self.positions[:, _SCALE] = scale
+        ledger = self.ledger
+        if ledger[QUANTITY] > 0:
+            ledger[QUANTITY] = self.positions[-1, _QUANTITY]
+        last, (base_ms, base_cash) = line.find(carried_ms), self.base
+        if last is not None:
+            ledger[EQUITY] = ledger[CASH] + ledger[QUANTITY] * last.close
+        if base_ms >= 0:
+            base = line.find(base_ms)
+            # A base older than the bars kept cannot be valued: the day begins anew.
+            ledger[DAY_BASE] = ledger[EQUITY] if base is None else base_cash + self.held(base_ms) * base.close
