@@ -13,6 +13,7 @@ Exchanges' sessions and holidays come from `exchange_calendars`, which is import
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,11 @@ _WEEK_MS = 7 * DAY_MS
 _MONDAY_MS = 4 * DAY_MS  # 1970-01-05: the epoch was a Thursday
 _FIRST_SESSION = "1970-01-02"
 _YEARS = (2015, 2025)
+
+BIST_LIMIT = 0.10
+"""Largest move of a share on Borsa Istanbul within a session, relative to the last close (base price)."""
+LIMIT_TOLERANCE = 0.004
+"""By how much (log return, each session) a move must exceed the limit to break it."""
 
 
 class Calendar(Protocol):
@@ -300,6 +306,69 @@ def _forex() -> Sessions:
         sunday += timedelta(days=7)
     date, open_ms, close_ms = (np.array(values, dtype=np.int64) for values in (dates, opens, closes))
     return Sessions("forex", zone, date, open_ms, close_ms, weekly=True)
+
+
+def daily_limit(calendar: Calendar) -> float | None:
+    """Return how far a session's price may go from the last close, as a fraction; None where nothing limits it.
+
+    Examples
+    --------
+    >>> daily_limit(get_calendar("XIST")), daily_limit(get_calendar("24/7"))
+    (0.1, None)
+    """
+    return BIST_LIMIT if calendar.name == "XIST" else None
+
+
+def beyond_limit(overnight: float, move: float, sessions: int, limit: float) -> float:
+    """Return how far a session's open and close both lie beyond what the limit allows, as a log return; <= 0 within.
+
+    Parameters
+    ----------
+    overnight, move
+        Log of the open, and of the close, over the last close. An open out of reach is no proof, a close is.
+    sessions
+        Sessions since the last close: each one that was missed allows the limit once more.
+    limit
+        As a fraction of the last close.
+
+    Examples
+    --------
+    >>> beyond_limit(-0.1, -0.11, 1, 0.1) <= 0 < beyond_limit(-0.4, -0.41, 1, 0.1)
+    True
+    """
+    up, down = math.log1p(limit) * sessions, math.log1p(-limit) * sessions
+    return max(min(overnight, move) - up, down - max(overnight, move))
+
+
+def breaks_limit(overnight: float, move: float, sessions: int, limit: float) -> bool:
+    """Say whether a move lies clearly beyond the limit: not by what a source rounds or repairs."""
+    clear = max(abs(overnight), abs(move)) > -math.log1p(-limit) * 1.04
+    return clear and beyond_limit(overnight, move, sessions, limit) > LIMIT_TOLERANCE * sessions
+
+
+def sessions_between(calendar: Calendar, earlier_ms: int, later_ms: int) -> int:
+    """Return how many sessions later a bar's session is than another's: 0 in the same one."""
+    before, after = calendar.session_date(np.array([earlier_ms, later_ms], dtype=np.int64)).tolist()
+    return int(calendar.expected_opens("1d", (before + 1) * DAY_MS, after * DAY_MS + 1).size)
+
+
+def session_start(calendar: Calendar, day: int) -> int:
+    """Return a time that no bar of the session before reaches and every bar of this one does, daily or intraday.
+
+    That is 00:00 UTC of the session's date, where its daily bar opens, or the session's first auction if an exchange
+    east of it opens before; intraday bars of the session before have all opened by then.
+
+    Parameters
+    ----------
+    day
+        Days since 1970 of the session's date, see `Calendar.session_date`.
+    """
+    start = day * DAY_MS
+    if isinstance(calendar, Sessions) and not calendar.weekly:
+        i = int(np.searchsorted(calendar.date, day))
+        if i < len(calendar.date) and int(calendar.date[i]) == day:
+            start = min(start, int(calendar.open[i]) - calendar.auction_before_ms)
+    return start
 
 
 def to_istanbul(time_ms: int) -> datetime:

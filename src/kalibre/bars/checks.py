@@ -12,10 +12,12 @@ jumps are suspicious:
 - a *wick*: high or low more than 200 scales (at least 28 %, at most 2.7-fold) beyond open, close and last close. The
   widest real one has 86 scales, the deepest 21 %.
 
-A wick or such an open is a fault by itself. A bar that gaps or leaps is held back: if the next bar opens back where the
-price was before, the one held was a spike and is quarantined; if the market goes on from the new level (one bar after a
-leap, two after a gap), it is a level shift, and what was held is released. So nothing is quarantined for ever, and no
-real bar of a crash is lost. Until 32 returns are known, only moves beyond a doubling or halving are suspicious.
+Where an exchange limits a session's move (Borsa Istanbul: 10 %), a session that opens and goes on beyond it is a gap of
+any size. A wick or such an open is a fault by itself. A bar that gaps or leaps is held back: if the next bar opens back
+where the price was before, the one held was a spike and is quarantined; if the market goes on from the new level (one
+bar after a leap, two after a gap), it is a level shift, and what was held is released. So nothing is quarantined for
+ever, and no real bar of a crash is lost. Until 32 returns are known, only moves beyond a doubling or halving are
+suspicious.
 
 A bar at or before the newest one is a duplicate, a revision or late. A live stream's word is not enough for the last
 two (a wrong time looks just like them): the verdict `verify` asks the caller to ask the source again for that time.
@@ -30,7 +32,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from kalibre.bars.calendars import Calendar
+from kalibre.bars.calendars import Calendar, beyond_limit, breaks_limit, daily_limit, sessions_between
 from kalibre.bars.reasons import bar_faults, describe, in_order
 from kalibre.core.bars import Bar
 from kalibre.core.timeframe import DAY_MS, timeframe_ms
@@ -115,6 +117,7 @@ class BarChecker:
         self.settings = settings or CheckSettings()
         self._known = known
         self._step = timeframe_ms(timeframe)
+        self._limit = daily_limit(calendar)
         self._recent: OrderedDict[int, Bar] = OrderedDict()
         self._returns: list[float] = []  # sorted absolute log returns of the recent bars
         self._held: list[Bar] = []
@@ -263,16 +266,29 @@ class BarChecker:
             )
             if any(abs(math.log(new / old)) > limit for new, old in pairs):
                 return Verdict(bar, "quarantine", ("revision_jump",), f"was {known}, now {bar}")
-        before = self._neighbour(bar.open_time)
-        if known is None and before is not None:
-            distance = (bar.open_time - before.open_time) / self._step
-            if abs(math.log(bar.open / before.close)) > limit * math.sqrt(distance):
-                return Verdict(bar, "quarantine", ("spike",), f"opens at {bar.open} after a close of {before.close}")
+        if known is None and not self._fits_between(bar, limit):
+            before = self._neighbour(bar.open_time)
+            assert before is not None
+            return Verdict(bar, "quarantine", ("spike",), f"opens at {bar.open} after a close of {before.close}")
         self._replace(bar)
         return Verdict(bar, "accept" if known is None else "revise")
 
     def _neighbour(self, open_time: int) -> Bar | None:
         return next((b for t, b in reversed(self._recent.items()) if t < open_time), None)
+
+    def _fits_between(self, bar: Bar, limit: float) -> bool:
+        """Say whether a late bar goes on from the one before it or into the one after: a split may lie on one side."""
+        before = self._neighbour(bar.open_time)
+        if before is None:
+            return True
+        distance = (bar.open_time - before.open_time) / self._step
+        if abs(math.log(bar.open / before.close)) <= limit * math.sqrt(distance):
+            return True
+        after = next((b for t, b in self._recent.items() if t > bar.open_time), None)
+        if after is None:
+            return False
+        distance = (after.open_time - bar.open_time) / self._step
+        return abs(math.log(after.open / bar.close)) <= limit * math.sqrt(distance)
 
     def _replace(self, bar: Bar) -> None:
         """Put a late or corrected bar in its place, as if it had come in time."""
@@ -311,18 +327,35 @@ class BarChecker:
         gap_limit, leap_limit, wick_limit = self._limits((bar.open_time - last.open_time) / self._step)
         fault: tuple[str, str] | None = None
         if wick > wick_limit:
-            far = bar.high if bar.high / body_high > body_low / bar.low else bar.low
+            tip = bar.high if bar.high / body_high > body_low / bar.low else bar.low
             code = "price_magnitude" if wick > _MAGNITUDE else "wick"
-            fault = (code, f"{far} beside a body of {body_low} to {body_high}")
+            fault = (code, f"{tip} beside a body of {body_low} to {body_high}")
         elif gap > gap_limit and leap < min(gap_limit, gap / 2):
             fault = (_spike_code(gap), f"open {bar.open}, close {bar.close}, but {last.close} before")
         if fault is not None:
             return [Verdict(bar, "quarantine", (fault[0],), fault[1])]
-        if gap > gap_limit or leap > leap_limit:
-            self._held, self._held_needs = [bar], self.settings.confirm_bars if gap > gap_limit else 1
+        far = gap > gap_limit or self._breaks_limit(last, bar)
+        if far or leap > leap_limit:
+            self._held, self._held_needs = [bar], self.settings.confirm_bars if far else 1
             return [Verdict(bar, "hold")]
         self._push(bar)
         return [Verdict(bar, "accept")]
+
+    def _breaks_limit(self, before: Bar, bar: Bar) -> bool:
+        """Say whether a session opens and goes on beyond what the exchange allows after the bar before."""
+        if self._limit is None:
+            return False
+        sessions = sessions_between(self.calendar, before.open_time, bar.open_time)
+        overnight, move = math.log(bar.open / before.close), math.log(bar.close / before.close)
+        return sessions > 0 and breaks_limit(overnight, move, sessions, self._limit)
+
+    def _goes_on(self, bar: Bar) -> bool:
+        """Say whether the exchange allows this bar after those held, though not those after the last sound one."""
+        if self._limit is None or self.last is None or not self._breaks_limit(self.last, self._held[0]):
+            return False
+        sessions = max(sessions_between(self.calendar, self._held[-1].open_time, bar.open_time), 1)
+        away = math.log(bar.open / self._held[-1].close)
+        return beyond_limit(away, away, sessions, self._limit) <= 0
 
     def _judge_after_held(self, bar: Bar) -> list[Verdict]:
         """Ask which level the market went on from: the one held, a rival that came later, or the one before."""
@@ -337,7 +370,7 @@ class BarChecker:
                 apart = abs(math.log(bar.open / at.close))
                 if apart <= self._limits((bar.open_time - at.open_time) / self._step)[0]:
                     levels.append((apart, name))
-        level = min(levels, default=(0.0, "none"))[1]
+        level = "held" if self._goes_on(bar) and not self._rival else min(levels, default=(0.0, "none"))[1]
         if level == "none":
             return self._take_rival(bar)
         if level == "back":

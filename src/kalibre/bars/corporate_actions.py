@@ -26,18 +26,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kalibre.bars.calendars import Calendar
+from kalibre.bars.calendars import BIST_LIMIT, LIMIT_TOLERANCE, Calendar, beyond_limit
 from kalibre.core.bars import Bars
 from kalibre.core.errors import BarError
 from kalibre.core.events import CorporateAction
 from kalibre.core.timeframe import DAY_MS, timeframe_ms
 
-BIST_LIMIT = 0.10
-"""Largest move of a share on Borsa Istanbul within a session, relative to the last close (base price)."""
-
 BEFORE, AFTER = 20, 3
 """Bars of context: at least 5 and up to 20 before, exactly 3 after (so that later bars never change a finding)."""
-_MIN_BEFORE = 5
+MIN_BEFORE = 5
 
 _SURE = 2.5
 """Log odds from which an action is confirmed."""
@@ -57,7 +54,8 @@ class DatedAction(NamedTuple):
 def usual_factors() -> dict[float, float]:
     """Return factors that companies use, each with the log of its prior weight; below 1 are reverse splits.
 
-    Whole numbers are commonest; halves and thirds (3:2, 4:3, 5:4) follow; bonus issues come in tenths of the capital.
+    Whole numbers are commonest; halves and thirds (3:2, 4:3, 5:4) follow; bonus issues come in tenths of the capital,
+    and 15 % is the smallest that a night hardly ever hides within a limit of 10 %.
     """
     weights: dict[Fraction, float] = {}
     for n in [*range(2, 21), 25, 30, 40, 50, 100]:
@@ -78,6 +76,7 @@ def usual_factors() -> dict[float, float]:
         (8, 3),
     ]:
         weights.setdefault(Fraction(p, q), -1.0)
+    weights[Fraction(23, 20)] = -2.5
     for tenths in range(12, 120):
         weights.setdefault(Fraction(tenths, 10), -2.5)
     for n in [2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50, 100]:
@@ -127,7 +126,7 @@ def detect(
     if timeframe_ms(bars.timeframe) != DAY_MS:
         raise BarError(f"{bars.symbol} has {bars.timeframe} bars: corporate actions are looked for in daily ones (1d)")
     n = len(bars)
-    if n < _MIN_BEFORE + AFTER:
+    if n < MIN_BEFORE + AFTER:
         return []
     overnight = np.zeros(n)
     overnight[1:] = np.log(bars.open[1:] / bars.close[:-1])
@@ -138,7 +137,7 @@ def detect(
     found: list[DatedAction] = []
     factors = usual_factors()
     for t in np.flatnonzero((np.abs(overnight) > smallest) | (np.abs(move) > smallest)):
-        if t < _MIN_BEFORE or t + AFTER > n:
+        if t < MIN_BEFORE or t + AFTER > n:
             continue
         evidence = _weigh(_night(bars, overnight, move, int(t), int(between[t])), daily_limit, factors)
         if evidence is not None:
@@ -191,9 +190,7 @@ def _weigh(night: _Night, daily_limit: float | None, factors: dict[float, float]
         best = _best(night, factors, _weigh_free)
         return best if best is not None and best.total >= _SURE else None
     up, down = math.log1p(daily_limit) * night.between, math.log1p(-daily_limit) * night.between
-    # Open and close must both be out of reach: an open beyond the limit is no proof, a close is.
-    beyond = max(min(night.overnight, night.move) - up, down - max(night.overnight, night.move))
-    if beyond <= 0.004 * night.between:
+    if beyond_limit(night.overnight, night.move, night.between, daily_limit) <= LIMIT_TOLERANCE * night.between:
         return None
     # What remains of the day's move must not itself break the limit.
     possible = {f: w for f, w in factors.items() if down - 0.004 <= night.move + math.log(f) <= up + 0.004}
@@ -250,7 +247,7 @@ def _log_normal(x: float, mean: float, sd: float) -> float:
 def _volume_rise(bars: Bars, t: int) -> float | None:
     before, after = bars.volume[max(t - BEFORE, 0) : t], bars.volume[t : t + AFTER]
     before, after = before[before > 0], after[after > 0]
-    if len(before) < _MIN_BEFORE or len(after) < 2:
+    if len(before) < MIN_BEFORE or len(after) < 2:
         return None
     return float(np.median(np.log(after)) - np.median(np.log(before)))
 

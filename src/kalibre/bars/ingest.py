@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from kalibre.bars.calendars import Calendar, get_calendar
-from kalibre.bars.corporate_actions import BIST_LIMIT, detect
-from kalibre.bars.history import load_bars
 from kalibre.bars.live import ingest_live
 from kalibre.bars.report import IngestReport
-from kalibre.bars.series import SeriesIngest, place, refill, write
+from kalibre.bars.series import SeriesIngest, place, refill, settle, write
 from kalibre.core.bars import Bar, Bars
 from kalibre.core.clock import Clock
 from kalibre.core.errors import UsageError
-from kalibre.core.events import Event, Gap, new_event, series_key
+from kalibre.core.events import Event, Gap, series_key
 from kalibre.core.protocols import Source
 from kalibre.core.timeframe import DAY_MS, timeframe_ms
 from kalibre.log.protocol import EventLog, Reader
 
-__all__ = ["Progress", "action_events", "heal_gaps", "ingest_history", "ingest_live"]
+__all__ = ["Progress", "heal_gaps", "ingest_history", "ingest_live"]
 
 Progress = Callable[[int, int], None]
 """Called after each chunk with the bars read so far and the open time of the last one, UTC milliseconds."""
@@ -43,9 +41,9 @@ def ingest_history(
 ) -> IngestReport:
     """Bring a history into the log: chunk by chunk, each in one transaction, going on where an earlier run ended.
 
-    What is missing within the history is asked for once more, then announced as a hole. Daily bars of an exchange are
-    searched for corporate actions. An interrupted run (signal, full disk, locked log) leaves whole chunks; the same
-    call completes it to the same content.
+    What is missing within the history is asked for once more, then announced as a hole. Bars of an exchange, daily or
+    shorter, are searched for corporate actions, each stored before the bar that it explains (`action_search`). An
+    interrupted run (signal, full disk, locked log) leaves whole chunks; the same call completes it to the same content.
 
     Parameters
     ----------
@@ -86,14 +84,15 @@ def ingest_history(
                 _ingest_chunk(log, series, chunk, clock, report, heal=heal)
             if progress is not None and len(chunk):
                 progress(report.bars_read, int(chunk.open_time[-1]))
-        closing = series.finish()
+        closing = [] if until is None else series.confirm_by_stored(until, clock.now_ms())
+        closing += series.finish()
         accepted = [event.event_time for event in closing if event.kind == "bar"]
         closing += series.account(accepted, until_ms=until)
-        write(log, closing, clock, report)
+        write(log, closing, clock, report, series.actions)
         report.held = tuple(bar.open_time for bar in series.checker.held)
         report.no_trade += series.no_trade
-    if market.name != "24/7" and timeframe_ms(timeframe) == DAY_MS:
-        write(log, action_events(log, symbol, timeframe, market), clock, report)
+        if refresh or until is not None or timeframe_ms(timeframe) == DAY_MS:
+            settle(log, series.actions, clock, report)
     return report
 
 
@@ -144,13 +143,15 @@ def _ingest_chunk(
         events += series.judge(bar, "backfilled", now_ms=now_ms, trusted=True)[0]
     accepted = [event.event_time for event in events if event.kind == "bar"]
     gaps = series.account(accepted, healed=list(fetched))
-    write(log, sorted(events + gaps, key=place), clock, report)
+    write(log, sorted(events + gaps, key=place), clock, report, series.actions)
 
 
 def _missing_rows(series: SeriesIngest, rows: Sequence[Bar]) -> dict[int, Bar]:
     """Ask the source again for what its answer left out; in one go where there are many gaps."""
     times = [bar.open_time for bar in rows]
     cursor = series.cursor if series.cursor is not None else times[0]
+    if series.checker.held:  # they are there, and what lacked before them was asked for when they came
+        cursor = max(cursor, series.checker.held[-1].open_time)
     if times[-1] <= cursor:
         return {}
     expected = series.calendar.expected_opens(series.timeframe, cursor + 1, times[-1])
@@ -168,13 +169,6 @@ def _missing_rows(series: SeriesIngest, rows: Sequence[Bar]) -> dict[int, Bar]:
         runs = [[missing[0], missing[-1]]]
     wanted = set(missing)
     return {bar.open_time: bar for a, b in runs for bar in series.fetch(a, b + 1) if bar.open_time in wanted}
-
-
-def action_events(log: EventLog, symbol: str, timeframe: str, calendar: Calendar) -> list[Event]:
-    """Return the corporate actions that the stored daily bars show, as events."""
-    bars = load_bars(log, symbol, timeframe, adjusted=False)
-    limit = BIST_LIMIT if calendar.name == "XIST" else None
-    return [new_event(symbol, time, action) for time, action in detect(bars, daily_limit=limit, calendar=calendar)]
 
 
 def heal_gaps(
@@ -195,5 +189,6 @@ def heal_gaps(
             continue
         series = SeriesIngest(log, source, symbol, timeframe, market, before_ms=gap.start_ms)
         fetched = series.fetch(gap.start_ms, gap.end_ms)
-        write(log, refill(series, gap, fetched, clock.now_ms()), clock, report)
+        series.actions.ahead = True  # this gap may never be closed: judge what is there by what follows it
+        write(log, refill(series, gap, fetched, clock.now_ms()), clock, report, series.actions)
     return report

@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from kalibre.bars.action_search import WRITER
 from kalibre.bars.calendars import Calendar, get_calendar
 from kalibre.bars.checks import Verdict
 from kalibre.bars.report import IngestReport
-from kalibre.bars.series import WRITER, SeriesIngest, place, refill, write
+from kalibre.bars.series import SeriesIngest, place, refill, write
 from kalibre.core.bars import Bar
 from kalibre.core.clock import Clock
 from kalibre.core.errors import SourceError, UsageError
@@ -180,7 +181,7 @@ class _Symbol:
         return None
 
     def _store(self, events: list[Event]) -> None:
-        write(self.log, events, self.clock, self.report)
+        write(self.log, events, self.clock, self.report, self.series.actions)
 
 
 async def ingest_live(

@@ -32,6 +32,7 @@ class IngestReport:
     holes: int = 0
     bars_in_holes: int = 0
     actions: list[str] = field(default_factory=list)
+    """Corporate actions found, one a day, with the newest word on each."""
     held: tuple[int, ...] = ()
     first_ms: int | None = None
     last_ms: int | None = None
@@ -50,7 +51,7 @@ class IngestReport:
             elif isinstance(payload, Gap):
                 self._count_gap(payload)
             elif isinstance(payload, CorporateAction):
-                self.actions.append(f"{to_text(event.event_time)[:10]} {payload.status} factor {payload.factor:g}")
+                self._count_action(event.event_time, payload)
 
     def _count_bar(self, event: Event, *, new: bool) -> None:
         if not new:
@@ -61,6 +62,11 @@ class IngestReport:
         self.bars_backfilled += event.provenance == "backfilled"
         self.first_ms = event.event_time if self.first_ms is None else min(self.first_ms, event.event_time)
         self.last_ms = event.event_time if self.last_ms is None else max(self.last_ms, event.event_time)
+
+    def _count_action(self, event_time: int, action: CorporateAction) -> None:
+        day = to_text(event_time)[:10]
+        before = [one for one in self.actions if not one.startswith(day)]
+        self.actions = sorted([*before, f"{day} {action.status} factor {action.factor:g}"])
 
     def _count_gap(self, gap: Gap) -> None:
         if gap.status == "open":
@@ -76,7 +82,8 @@ class IngestReport:
     @property
     def wrote_nothing(self) -> bool:
         """True if the log is as it was."""
-        return not (self.bars_written or self.quarantined or self.gaps_found or self.gaps_healed or self.holes)
+        gaps = self.gaps_found or self.gaps_healed or self.holes
+        return not (self.bars_written or self.quarantined or gaps or self.actions)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

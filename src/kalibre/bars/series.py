@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from kalibre.bars.action_search import WRITER, ActionSearch
 from kalibre.bars.calendars import Calendar
 from kalibre.bars.checks import WINDOW, BarChecker, Verdict
 from kalibre.bars.gaps import group_missing
@@ -15,12 +17,13 @@ from kalibre.bars.history import bar_of
 from kalibre.bars.reasons import raw_text
 from kalibre.bars.report import IngestReport
 from kalibre.core.bars import Bar
-from kalibre.core.clock import Clock
-from kalibre.core.events import BarClosed, BarQuarantined, Event, Gap, new_event, series_key
+from kalibre.core.clock import Clock, to_text
+from kalibre.core.events import BarClosed, BarQuarantined, CorporateAction, Event, Gap, new_event, series_key
 from kalibre.core.protocols import Source
+from kalibre.core.timeframe import timeframe_ms
 from kalibre.log.protocol import EventLog, Reader
 
-WRITER = "ingest"
+_logger = logging.getLogger(__name__)
 
 
 class SeriesIngest:
@@ -54,6 +57,8 @@ class SeriesIngest:
         last = self.checker.last
         self.cursor: int | None = None if last is None else last.open_time
         """Open time of the newest bar whose neighbours before it are accounted for."""
+        self.actions = ActionSearch(symbol, timeframe, calendar, ahead=before_ms is None)
+        """What looks for corporate actions among the bars that are written: pass it to `write`."""
         self.no_trade = 0
         self._why: dict[int, str] = {}
         self._waiting: dict[int, str] = {}  # provenance of bars held back
@@ -100,6 +105,18 @@ class SeriesIngest:
         events: list[Event] = []
         for verdict in self.checker.finish():
             self._follow(verdict, "backfilled", events, [])
+        return events
+
+    def confirm_by_stored(self, from_ms: int, now_ms: int) -> list[Event]:
+        """Settle what is held at the end of older bars by those that follow from a time on and are stored already."""
+        if not self.checker.held:
+            return []
+        end_ms = from_ms + 30 * timeframe_ms(self.timeframe)
+        stored = self.log.read(kinds={"bar"}, key=self.key, start_ms=from_ms, end_ms=end_ms, newest_revision=True)
+        events: list[Event] = []
+        for event in sorted(stored, key=lambda one: one.event_time):
+            if self.checker.held:
+                events += self.judge(bar_of(event), event.provenance, now_ms=now_ms, trusted=True)[0]
         return events
 
     def _follow(self, verdict: Verdict, provenance: str, events: list[Event], doubtful: list[Verdict]) -> None:
@@ -205,15 +222,41 @@ class SeriesIngest:
         return events
 
 
-def write(log: EventLog, events: list[Event], clock: Clock, report: IngestReport) -> list[Event]:
-    """Store events in one transaction and count those that were new."""
+def write(
+    log: EventLog, events: list[Event], clock: Clock, report: IngestReport, actions: ActionSearch | None = None
+) -> list[Event]:
+    """Store events in one transaction, corporate actions before the bars they explain; count those that were new."""
     if not events:
         return []
     with log.transaction() as transaction:
         before = transaction.head()
+        if actions is not None:
+            events = actions.explain(transaction, events)
         stored = transaction.append(events, writer=WRITER, recorded_at_ms=clock.now_ms())
-    report.count(stored, before)
+    _tell(stored, before, report)
     return stored
+
+
+def settle(log: EventLog, actions: ActionSearch, clock: Clock, report: IngestReport) -> None:
+    """Store the corporate actions that are owed for bars stored before."""
+    if not actions.settle(log):
+        return
+    with log.transaction() as transaction:  # looked for once more: nobody decides about them in between
+        before = transaction.head()
+        stored = transaction.append(actions.settle(transaction), writer=WRITER, recorded_at_ms=clock.now_ms())
+    _tell(stored, before, report)
+
+
+def _tell(stored: list[Event], before: int, report: IngestReport) -> None:
+    report.count(stored, before)
+    newest = {event.event_time: event for event in stored if event.kind == "corporate_action" and event.seq > before}
+    for event in newest.values():
+        if isinstance(event.payload, CorporateAction) and event.payload.status == "detected":
+            _logger.warning(
+                "%s: prices from %s on stand in an unknown scale (%s): trading holds until it is decided, "
+                "see `kalibre actions list --symbol %s`",
+                *(event.key, to_text(event.event_time), event.payload.evidence, event.key),
+            )
 
 
 def place(event: Event) -> tuple[int, int]:
@@ -230,6 +273,7 @@ def refill(
     events: list[Event] = []
     for bar in sorted(fetched, key=lambda one: one.open_time):
         events += series.judge(bar, "backfilled", now_ms=now_ms, trusted=True)[0]
+    events += series.confirm_by_stored(gap.end_ms, now_ms)
     expected = series.calendar.expected_opens(series.timeframe, gap.start_ms, gap.end_ms)
     there = {event.event_time for event in events if event.kind == "bar"}
     there |= {
