@@ -173,6 +173,23 @@ def fold_chart(names: Sequence[str], sharpe: FloatArray, *, label: str, bar: flo
         return figure
 
 
+def decimal_comma(figure: Figure) -> None:
+    """Write the numbers of a figure's axes as Turkish does, 0,5 for 0.5."""
+    from matplotlib.ticker import FixedFormatter, ScalarFormatter
+
+    class Comma(ScalarFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return super().__call__(x, pos).replace(".", ",")
+
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            formatter = axis.get_major_formatter()
+            if isinstance(formatter, FixedFormatter):
+                axis.set_ticks(axis.get_ticklocs(), [label.replace(".", ",") for label in formatter.seq])
+            elif type(formatter) is ScalarFormatter:
+                axis.set_major_formatter(Comma())
+
+
 def svg(figure: Figure) -> str:
     """Return a figure as an SVG element to stand inside HTML."""
     stream = io.StringIO()

@@ -39,6 +39,12 @@ _WORDS: Final = {
     ">=": ("at least", "≥"),
     ">": ("above", ">"),
 }
+_DUMMIES: Final = {
+    "base_rate": ("base rate", "taban oran"),
+    "persistence": ("persistence", "süreklilik"),
+    "buy_and_hold": ("buy and hold", "al ve tut"),
+    "shuffled_labels": ("shuffled labels", "karıştırılmış etiket"),
+}
 
 
 @dataclass(frozen=True)
@@ -121,11 +127,8 @@ def judge(figures: GateFigures, settings: GateSettings) -> list[GateVerdict]:
         f" (deflated for {figures.n_trials} distinct trial{'' if figures.n_trials == 1 else 's'})",
         f" ({figures.n_trials} ayrı denemeye göre indirgenmiş)",
     )
-    beaten = (
-        (f" (not beaten: {', '.join(figures.unbeaten)})", f" (geçilemeyen: {', '.join(figures.unbeaten)})")
-        if figures.unbeaten
-        else ("", "")
-    )
+    names, names_tr = (", ".join(_DUMMIES.get(name, (name, name))[i] for name in figures.unbeaten) for i in (0, 1))
+    beaten = (f" (not beaten: {names})", f" (geçilemeyen: {names_tr})") if figures.unbeaten else ("", "")
     verdicts = [
         _gate("ece", "walk_forward", "ECE", "ECE", pooled.ece, "<=", settings.max_ece),
         _gate(

@@ -26,6 +26,40 @@ Study = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """Numbers as a language writes them: 1,234.5 and 12.3 % in English, 1.234,5 and %12,3 in Turkish.
+
+    Examples
+    --------
+    >>> Numbers("en").text(1234.5, 1), Numbers("tr").text(1234.5, 1), Numbers("tr").percent(-0.123)
+    ('1,234.5', '1.234,5', '%-12,3')
+    """
+
+    lang: str
+
+    def text(self, value: Any, digits: int = 3) -> str:
+        """Return a number with so many digits, a dash where it is unknown."""
+        return "–" if value is None else self._written(f"{float(value):,.{digits}f}")
+
+    def percent(self, value: Any, digits: int = 1) -> str:
+        """Return a fraction as per cent."""
+        if value is None:
+            return "–"
+        written = self._written(f"{100 * float(value):,.{digits}f}")
+        return f"%{written}" if self.lang == "tr" else f"{written} %"
+
+    def count(self, value: int) -> str:
+        """Return a whole number."""
+        return self._written(f"{value:,}")
+
+    def _written(self, number: str) -> str:
+        return number.translate(_TURKISH) if self.lang == "tr" else number
+
+
+_TURKISH = str.maketrans(".,", ",.")
+
+
+@dataclass(frozen=True)
 class _Picture:
     name: str
     title: str
@@ -65,9 +99,10 @@ def write_report(
     if lang not in WORDS:
         raise EvaluationError(f"language {lang!r} is not spoken here: choose one of {', '.join(WORDS)}")
     words = WORDS[lang]
+    numbers = Numbers(lang)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        sections = [_section(study, folder, words, lang, (live or {}).get(study["symbol"])) for study in studies]
+        sections = [_section(study, folder, words, numbers, (live or {}).get(study["symbol"])) for study in studies]
         path = folder / f"{name}.html"
         temporary = path.with_suffix(".html.part")
         temporary.write_text(_render(sections, words, lang), encoding="utf-8")
@@ -87,29 +122,44 @@ def verdict(study: Study, lang: str = "en") -> str:
 
 
 def _section(
-    study: Study, folder: Path, words: Mapping[str, str], lang: str, live: Mapping[str, Any] | None
+    study: Study, folder: Path, words: Mapping[str, str], numbers: Numbers, live: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     pictures = []
-    for picture, figure in _pictures(study, words):
+    for name, wide, figure in _figures(study, words):
+        if numbers.lang == "tr":
+            charts.decimal_comma(figure)
+        picture = _Picture(name, words[f"title_{name}"], words[f"note_{name}"], charts.svg(figure), wide)
         # A symbol such as BTC/USDT is no file name.
         charts.save_png(figure, folder / f"{re.sub(r'[^A-Za-z0-9._]', '_', study['symbol'])}-{picture.name}.png")
         pictures.append(picture)
-    text = "explanation_tr" if lang == "tr" else "explanation"
+    passed = sum(gate["passed"] for gate in study["gates"])
     return {
         "study": study,
-        "verdict": verdict(study, lang),
+        "verdict": verdict(study, numbers.lang),
         "qualifies": study["qualifies"],
-        "gates": [{**gate, "text": gate[text]} for gate in study["gates"]],
-        "facts": _facts(study, words),
-        "windows": _windows(study, words),
-        "folds": [_fold_row(fold) for fold in study["folds"]],
-        "holes": [(_day(start), _day(end), missing) for start, end, missing in study["holes"]],
+        "n_bars": numbers.count(study["n_bars"]),
+        "ece": numbers.text(study["walk_forward"]["forecast"]["ece"]),
+        "dsr": numbers.text(study["significance"]["dsr"]),
+        "n_gates": f"{passed} / {len(study['gates'])}",
+        "gates": [_gate_row(gate, words, numbers) for gate in study["gates"]],
+        "facts": _facts(study, words, numbers),
+        "windows": _windows(study, words, numbers),
+        "folds": [_fold_row(fold, words, numbers) for fold in study["folds"]],
+        "holes": [(_day(start), _day(end), numbers.count(missing)) for start, end, missing in study["holes"]],
         "pictures": pictures,
         "live": live,
     }
 
 
-def _pictures(study: Study, words: Mapping[str, str]) -> list[tuple[_Picture, Figure]]:
+def _gate_row(gate: Study, words: Mapping[str, str], numbers: Numbers) -> dict[str, Any]:
+    text = gate["explanation"]
+    if numbers.lang == "tr":
+        # The sentence was written when the study was made; its numbers are brought to the page's notation.
+        text = re.sub(r"(?<=\d)\.(?=\d)", ",", gate["explanation_tr"])
+    return {**gate, "title": words.get(f"gate_{gate['name']}", gate["name"]), "text": text}
+
+
+def _figures(study: Study, words: Mapping[str, str]) -> list[tuple[str, bool, Figure]]:
     curve = study["walk_forward"]["curve"]
     time = np.asarray(curve["time_ms"], dtype=np.int64)
     equity = np.asarray(curve["equity"], dtype=float)
@@ -167,33 +217,52 @@ def _pictures(study: Study, words: Mapping[str, str]) -> list[tuple[_Picture, Fi
     names = [str(fold["index"] + 1) for fold in folds]
     bar = study["settings"]["gates"]["min_sharpe"]
     figures.append(("folds", False, charts.fold_chart(names, fold_sharpe, label=words["sharpe"], bar=bar)))
-    return [
-        (_Picture(name, words[f"title_{name}"], words[f"note_{name}"], charts.svg(figure), wide), figure)
-        for name, wide, figure in figures
-    ]
+    return figures
 
 
-def _facts(study: Study, words: Mapping[str, str]) -> list[tuple[str, str]]:
+def _facts(study: Study, words: Mapping[str, str], numbers: Numbers) -> list[tuple[str, str]]:
+    text = numbers.text
     significance = study["significance"]
     forecast = study["walk_forward"]["forecast"]
     low, high = forecast["ece_band"]
+    label = words.get(f"label_{study['label']}", study["label"])
     return [
         (words["span"], f"{_day(study['start_ms'])} - {_day(study['end_ms'])}"),
-        (words["bars"], f"{study['n_bars']:,} × {study['timeframe']}"),
+        (words["bars"], f"{numbers.count(study['n_bars'])} × {study['timeframe']}"),
         (words["columns"], str(len(study["columns"]))),
-        (words["horizon"], f"{study['horizon_bars']} × {study['timeframe']} ({study['label']})"),
-        (words["ece"], f"{_text(forecast['ece'])} ({words['band']}: {_text(low)} - {_text(high)})"),
-        (words["auc"], f"{_text(forecast['auc'])} ({_text(forecast['auc_low'])} - {_text(forecast['auc_high'])})"),
-        (words["dsr"], _text(significance["dsr"])),
-        (words["pbo"], _text(significance["pbo"])),
-        (words["trials"], str(significance["n_trials"])),
-        (words["smallest_sharpe"], _text(significance["smallest_passing_sharpe"], 2)),
+        (words["horizon"], f"{study['horizon_bars']} × {study['timeframe']} ({label})"),
+        (words["ece"], f"{text(forecast['ece'])} ({words['band']}: {text(low)} - {text(high)})"),
+        (words["auc"], f"{text(forecast['auc'])} ({text(forecast['auc_low'])} - {text(forecast['auc_high'])})"),
+        (words["dsr"], text(significance["dsr"])),
+        (words["pbo"], text(significance["pbo"])),
+        (words["trials"], numbers.count(significance["n_trials"])),
+        (words["smallest_sharpe"], text(significance["smallest_passing_sharpe"], 2)),
         (words["history"], study["history_digest"][:12]),
-        (words["missing"], f"{study['missing_bars']:,}"),
+        (words["missing"], numbers.count(study["missing_bars"])),
+        *(
+            (f"{words['funding']} ({words[window['name']]})", _funding(study, window, words, numbers))
+            for window in (study["walk_forward"], study["final"])
+            if window is not None
+        ),
     ]
 
 
-def _windows(study: Study, words: Mapping[str, str]) -> list[dict[str, Any]]:
+def _funding(study: Study, window: Study, words: Mapping[str, str], numbers: Numbers) -> str:
+    """Say what holding a perpetual cost; studies from before funding was charged have no such entry."""
+    charged = window.get("funding")
+    if charged is None:
+        return words["funding_none"]
+    paid = charged["paid"]
+    return words["funding_received" if paid < 0 else "funding_paid"].format(
+        charged=numbers.count(charged["bars_charged"]),
+        due=numbers.count(charged["bars_due"]),
+        paid=numbers.text(abs(paid), 2),
+        share=numbers.percent(abs(paid) / study["settings"]["risk"]["initial_cash"], 2),
+    )
+
+
+def _windows(study: Study, words: Mapping[str, str], numbers: Numbers) -> list[dict[str, Any]]:
+    text, percent = numbers.text, numbers.percent
     tables = []
     for window in (study["walk_forward"], study["final"]):
         if window is None:
@@ -209,15 +278,15 @@ def _windows(study: Study, words: Mapping[str, str]) -> list[dict[str, Any]]:
                         "name": name,
                         "own": own,
                         "cells": [
-                            _text(forecast["auc"]),
-                            _text(forecast["log_loss"], 4),
-                            _text(forecast["brier"], 4),
-                            _text(trading and trading["sharpe"], 2),
-                            _percent(trading and trading["total_return"]),
-                            _percent(trading and trading["max_drawdown"]),
-                            _percent(trading and trading["win_rate"]),
-                            _text(trading and trading["n_trades"], 0),
-                            _percent(trading and trading["exposure"]),
+                            text(forecast["auc"]),
+                            text(forecast["log_loss"], 4),
+                            text(forecast["brier"], 4),
+                            text(trading and trading["sharpe"], 2),
+                            percent(trading and trading["total_return"]),
+                            percent(trading and trading["max_drawdown"]),
+                            percent(trading and trading["win_rate"]),
+                            text(trading and trading["n_trades"], 0),
+                            percent(trading and trading["exposure"]),
                         ],
                     }
                     for name, forecast, trading, own in rows
@@ -227,23 +296,24 @@ def _windows(study: Study, words: Mapping[str, str]) -> list[dict[str, Any]]:
     return tables
 
 
-def _fold_row(fold: Study) -> list[str]:
+def _fold_row(fold: Study, words: Mapping[str, str], numbers: Numbers) -> list[str]:
+    text, percent = numbers.text, numbers.percent
     test = fold["parts"]["test"]
     trading = fold["trading"]
     return [
         str(fold["index"] + 1),
         f"{_day(test['start_ms'])} - {_day(test['end_ms'])}",
-        f"{fold['parts']['fit']['n_samples']:,}",
+        numbers.count(fold["parts"]["fit"]["n_samples"]),
         str(fold["best_round"]),
-        fold["calibrator"],
-        " / ".join(_text(weight, 2) for weight in fold["class_weights"].values()),
-        f"{_text(fold['entry_threshold'])} / {_text(fold['exit_threshold'])}",
-        _text(fold["auc"]),
-        _text(fold["ece"]),
-        _text(trading["sharpe"], 2),
-        _percent(trading["total_return"]),
-        _percent(trading["max_drawdown"]),
-        _text(trading["n_trades"], 0),
+        words.get(f"calibrator_{fold['calibrator']}", fold["calibrator"]),
+        " / ".join(text(weight, 2) for weight in fold["class_weights"].values()),
+        f"{text(fold['entry_threshold'])} / {text(fold['exit_threshold'])}",
+        text(fold["auc"]),
+        text(fold["ece"]),
+        text(trading["sharpe"], 2),
+        percent(trading["total_return"]),
+        percent(trading["max_drawdown"]),
+        text(trading["n_trades"], 0),
     ]
 
 
@@ -262,14 +332,6 @@ def _render(sections: Sequence[Mapping[str, Any]], words: Mapping[str, str], lan
 
 def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
-
-
-def _text(value: Any, digits: int = 3) -> str:
-    return "–" if value is None else f"{float(value):,.{digits}f}"
-
-
-def _percent(value: Any) -> str:
-    return "–" if value is None else f"{100 * float(value):,.1f} %"
 
 
 def _day(time_ms: int) -> str:

@@ -81,7 +81,7 @@ _EN: Final[dict[str, str]] = {
     "exit_axis": "exit threshold (p_up)",
     "importance_axis": "share of gain, %",
     "title_equity": "Equity beside buy and hold",
-    "note_equity": "Pooled test parts of the walk-forward, fees and slippage paid.",
+    "note_equity": "Pooled test parts of the walk-forward; fees, slippage and recorded funding paid.",
     "title_drawdown": "Drawdown",
     "note_drawdown": "Fall below the highest equity so far.",
     "title_reliability": "Reliability",
@@ -93,6 +93,36 @@ _EN: Final[dict[str, str]] = {
     "title_folds": "Sharpe per fold",
     "note_folds": "The dashed line is the gate.",
     "times": "Days in Istanbul time. Model",
+    "label_direction": "direction",
+    "label_triple_barrier": "triple barrier",
+    "calibrator_isotonic": "isotonic",
+    "calibrator_platt": "Platt",
+    "calibrator_identity": "none",
+    "funding": "Funding",
+    "funding_none": "no funding recorded",
+    "funding_paid": (
+        "a position was held at {charged} of the {due} closes where a rate was due: "
+        "{paid} paid, {share} of the starting cash"
+    ),
+    "funding_received": (
+        "a position was held at {charged} of the {due} closes where a rate was due: "
+        "{paid} received, {share} of the starting cash"
+    ),
+    "gate_ece": "ece",
+    "gate_log_loss": "log loss",
+    "gate_auc": "auc",
+    "gate_dsr": "dsr",
+    "gate_sharpe": "sharpe",
+    "gate_drawdown": "drawdown",
+    "gate_dummies": "dummies",
+    "gate_verification": "verification",
+    "gate_judged": "judged",
+    "gate_final_unseen": "final unseen",
+    "gate_final_ece": "final ece",
+    "gate_final_auc": "final auc",
+    "gate_final_log_loss": "final log loss",
+    "gate_final_sharpe": "final sharpe",
+    "gate_final_drawdown": "final drawdown",
 }
 
 _TR: Final[dict[str, str]] = {
@@ -126,7 +156,7 @@ _TR: Final[dict[str, str]] = {
     "ece": "Kalibrasyon hatası (ECE, yanlılığı giderilmiş)",
     "auc": "AUC (aralık)",
     "dsr": "İndirgenmiş Sharpe oranı (DSR)",
-    "pbo": "Aşırı uydurma olasılığı (PBO)",
+    "pbo": "Aşırı uyum olasılığı (PBO)",
     "trials": "Bu geçmişte ayrı deneme sayısı",
     "smallest_sharpe": "Geçebilecek en küçük Sharpe",
     "history": "Geçmişin özeti",
@@ -171,7 +201,7 @@ _TR: Final[dict[str, str]] = {
     "exit_axis": "çıkış eşiği (p_up)",
     "importance_axis": "kazançtaki pay, %",
     "title_equity": "Özvarlık ve al-tut",
-    "note_equity": "İleri yürüyüşün birleştirilmiş sınama parçaları; ücret ve kayma ödendi.",
+    "note_equity": "İleri yürüyüşün birleştirilmiş sınama parçaları; ücret, kayma ve kayıtlı fonlama ödendi.",
     "title_drawdown": "Düşüş",
     "note_drawdown": "O güne kadarki en yüksek özvarlığın altında kalan kısım.",
     "title_reliability": "Güvenilirlik",
@@ -183,6 +213,36 @@ _TR: Final[dict[str, str]] = {
     "title_folds": "Kat başına Sharpe",
     "note_folds": "Kesikli çizgi kapıdır.",
     "times": "Günler İstanbul saatiyle. Model",
+    "label_direction": "yön",
+    "label_triple_barrier": "üç bariyer",
+    "calibrator_isotonic": "izotonik",
+    "calibrator_platt": "Platt",
+    "calibrator_identity": "yok",
+    "funding": "Fonlama",
+    "funding_none": "kayıtlı fonlama yok",
+    "funding_paid": (
+        "oran işleyen {due} kapanışın {charged} tanesinde pozisyon vardı: "
+        "{paid} ödendi, başlangıç nakdinin {share} kadarı"
+    ),
+    "funding_received": (
+        "oran işleyen {due} kapanışın {charged} tanesinde pozisyon vardı: "
+        "{paid} alındı, başlangıç nakdinin {share} kadarı"
+    ),
+    "gate_ece": "kalibrasyon",
+    "gate_log_loss": "log-kayıp",
+    "gate_auc": "AUC",
+    "gate_dsr": "DSR",
+    "gate_sharpe": "Sharpe",
+    "gate_drawdown": "düşüş",
+    "gate_dummies": "kuklalar",
+    "gate_verification": "doğrulama",
+    "gate_judged": "değerlendirme",
+    "gate_final_unseen": "son pencere görülmemiş",
+    "gate_final_ece": "son pencere: kalibrasyon",
+    "gate_final_auc": "son pencere: AUC",
+    "gate_final_log_loss": "son pencere: log-kayıp",
+    "gate_final_sharpe": "son pencere: Sharpe",
+    "gate_final_drawdown": "son pencere: düşüş",
 }
 
 WORDS: Final[Mapping[str, Mapping[str, str]]] = {"en": _EN, "tr": _TR}

@@ -63,8 +63,8 @@ def test_the_sentence_quotes_figure_and_bar_so_that_a_near_miss_shows():
 
 def test_unbeaten_dummies_are_named():
     (verdict,) = (v for v in judge(SHORTFALLS["dummies"], GateSettings()) if not v.passed)
-    assert "buy_and_hold" in verdict.explanation
-    assert "buy_and_hold" in verdict.explanation_tr
+    assert "(not beaten: buy and hold)" in verdict.explanation
+    assert "(geçilemeyen: al ve tut)" in verdict.explanation_tr
 
 
 def test_an_unknown_figure_passes_nothing_and_is_said_to_be_unknown():

@@ -15,8 +15,9 @@ import pytest
 from kalibre.bars.calendars import get_calendar
 from kalibre.core.bars import concat
 from kalibre.core.errors import EvaluationError
-from kalibre.core.settings import load_settings
+from kalibre.core.settings import GateSettings, load_settings
 from kalibre.evaluation import charts
+from kalibre.evaluation.gates import GateFigures, GateWindow, judge
 from kalibre.evaluation.report import verdict, write_report
 from kalibre.evaluation.report_words import WORDS
 from kalibre.evaluation.study import run_study
@@ -63,11 +64,99 @@ def test_one_file_says_everything(study: dict[str, Any], tmp_path: Path, lang: s
     explanation = "explanation_tr" if lang == "tr" else "explanation"
     for gate in study["gates"]:
         assert gate["name"] in text
-        assert escape(gate[explanation], quote=False).replace("'", "&#39;") in text
+        told = re.sub(r"(?<=\d)\.(?=\d)", ",", gate[explanation]) if lang == "tr" else gate[explanation]
+        assert escape(told, quote=False).replace("'", "&#39;") in text
     for name in ("base_rate", "persistence", "buy_and_hold", "shuffled_labels"):
         assert WORDS[lang][name] in text
     assert study["missing_bars"] == 20
     assert "<td>20</td>" in text
+
+
+class _Words(HTMLParser):
+    """Collects what a reader sees, style and the names of the feature columns in the pictures left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = 0
+        self.seen: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.hidden += tag == "style"
+
+    def handle_endtag(self, tag: str) -> None:
+        self.hidden -= tag == "style"
+
+    def handle_data(self, data: str) -> None:
+        if not self.hidden:
+            self.seen.append(data)
+
+
+def _seen(study: dict[str, Any], folder: Path, lang: str) -> str:
+    reader = _Words()
+    reader.feed(write_report([study], folder, lang=lang).read_text(encoding="utf-8"))
+    return re.sub(r"\s+", " ", " ".join(reader.seen))
+
+
+def _worst(study: dict[str, Any]) -> dict[str, Any]:
+    """Every gate failed, every dummy unbeaten, every word of a kind used once."""
+    poor = GateWindow(0.2, 0.45, 0.4, -0.1, -0.2, -1.0, 0.5)
+    names = ("base_rate", "persistence", "buy_and_hold", "shuffled_labels")
+    figures = GateFigures(poor, poor, dsr=0.1, n_trials=9, dirty_columns=3, unbeaten=names, final_seen=True)
+    kinds = ("isotonic", "platt", "identity")
+    return {
+        **study,
+        "gates": [verdict.as_dict() for verdict in judge(figures, GateSettings())],
+        "folds": [{**fold, "calibrator": kind} for fold, kind in zip(study["folds"], kinds, strict=True)],
+        "label": "triple_barrier",
+    }
+
+
+def test_a_turkish_report_holds_no_english(study: dict[str, Any], tmp_path: Path) -> None:
+    turkish = _seen(_worst(study), tmp_path, "tr")
+    for key, english in WORDS["en"].items():
+        for part in re.split(r"{\w+}", english):
+            phrase = part.strip(" .,:%×()")
+            if len(phrase) > 3 and phrase.lower() not in WORDS["tr"][key].lower():
+                assert not re.search(rf"\b{re.escape(phrase)}\b", turkish, re.IGNORECASE), (key, phrase)
+    for code in ("isotonic", "platt ", "identity", "triple_barrier", "direction", "buy_and_hold", "shuffled", "ece "):
+        assert code not in turkish.replace("ECE ", "").replace("Platt ", ""), code
+    assert "izotonik" in turkish
+    assert "üç bariyer" in turkish
+    assert "geçilemeyen: taban oran, süreklilik, al ve tut, karıştırılmış etiket" in turkish
+
+
+def test_every_gate_has_a_turkish_name(study: dict[str, Any]) -> None:
+    for gate in _worst(study)["gates"]:
+        assert f"gate_{gate['name']}" in WORDS["tr"]
+
+
+def test_turkish_numbers_have_a_decimal_comma_everywhere(study: dict[str, Any], tmp_path: Path) -> None:
+    turkish = _seen(study, tmp_path, "tr").replace(study["model_id"], "")
+    # A point stands in thousands only.
+    assert re.findall(r"\d\.\d(?!\d\d(?!\d))", turkish) == []
+    assert "8.980 × 15m" in turkish
+    assert re.search(r"%\d+,\d", turkish)
+    assert "8,980 × 15m" in _seen(study, tmp_path, "en")
+
+
+def test_the_report_says_what_funding_cost_or_that_none_was_recorded(study: dict[str, Any], tmp_path: Path) -> None:
+    assert _seen(study, tmp_path, "en").count("no funding recorded") == 2
+    assert "kayıtlı fonlama yok" in _seen(study, tmp_path, "tr")
+    paid = {"bars_due": 1_200, "bars_charged": 310, "paid": 42.125}
+    received = {"bars_due": 12, "bars_charged": 3, "paid": -5.0}
+    funded = {
+        **study,
+        "walk_forward": {**study["walk_forward"], "funding": paid},
+        "final": {**study["final"], "funding": received},
+    }
+    english, turkish = _seen(funded, tmp_path, "en"), _seen(funded, tmp_path, "tr")
+    assert "at 310 of the 1,200 closes where a rate was due: 42.12 paid, 0.42 % of the starting cash" in english
+    assert "at 3 of the 12 closes where a rate was due: 5.00 received, 0.05 % of the starting cash" in english
+    assert "1.200 kapanışın 310 tanesinde pozisyon vardı: 42,12 ödendi, başlangıç nakdinin %0,42 kadarı" in turkish
+    assert "5,00 alındı" in turkish
+    # A study of before funding was charged has no such entry.
+    old = {key: value for key, value in study["walk_forward"].items() if key != "funding"}
+    assert "no funding recorded" in _seen({**study, "walk_forward": old}, tmp_path, "en")
 
 
 def test_verdicts_count_the_gates_that_failed(study: dict[str, Any]) -> None:
