@@ -303,13 +303,41 @@ def test_help_is_light_and_lists_every_verb(tmp_path: Path) -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() == "[]"
+    probe = (
+        "import sys\nfrom kalibre.cli.app import build\n"
+        "build()(['--help'], standalone_mode=False)\n"
+        "print([m for m in ('rich', 'pygments', 'markdown_it') if m in sys.modules])\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines()[-1] == "[]", "rich takes longer to import than all the rest of the help"
     for verb in verbs:
         assert "Usage" in run(tmp_path, verb, "--help").stdout
 
 
-def test_completion_is_offered(tmp_path: Path) -> None:
-    shown = run(tmp_path, "--show-completion", "bash", code=0, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
-    assert "kalibre" in shown.stdout.lower() or "_completion" in shown.stdout
+def test_bash_completes_verbs_options_and_choices(tmp_path: Path) -> None:
+    """The script that the user installs, asked by bash itself as bash asks it when Tab is pressed."""
+    (tmp_path / "kalibre").symlink_to(Path(sys.executable).with_name("kalibre"))
+    script = (
+        'eval "$(kalibre --show-completion)"\n'
+        "complete -p kalibre | grep -q -- '-F _kalibre_completion kalibre' || exit 9\n"
+        "press_tab() {\n"
+        '  COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()\n'
+        '  _kalibre_completion kalibre "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"\n'
+        '  echo "${COMPREPLY[@]}"\n'
+        "}\n"
+        "press_tab kalibre ro\npress_tab kalibre train --time\n"
+        "press_tab kalibre verify fe\npress_tab kalibre nothing-\n"
+    )
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["rollback", "--timeframe --timerange", "features", ""]
 
 
 def test_kill_works_with_the_log_damaged(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 import typer
 from typer.models import CommandInfo
 
+from kalibre.cli._help import Verb, Verbs
 from kalibre.cli.base import EXIT_INTERRUPTED, fail
 from kalibre.core.catalog import parts
 from kalibre.core.errors import KalibreError
@@ -17,19 +18,27 @@ _HELP = "Learns from a market's live stream, and lets no model act before it has
 def build() -> typer.Typer:
     """Collect the verbs of every file of this folder; a verb's help text is its docstring."""
     app = typer.Typer(
-        name="kalibre", help=_HELP, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False
+        name="kalibre",
+        help=_HELP,
+        cls=Verbs,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"max_content_width": 110},
     )
     app.callback()(_root)
     for module in parts(__package__).values():
         app.registered_commands.extend(module.app.registered_commands)
     app.registered_commands.sort(key=_place)
+    for command in app.registered_commands:
+        command.cls = Verb
     return app
 
 
 # Help lists the verbs in the order in which a user meets them; a verb that is not named here comes last.
 _ORDER = (
-    *("init", "ingest", "gaps", "features", "train", "calibrate", "backtest", "report", "promote", "rollback"),
-    *("paper", "serve", "predict", "kill", "verify", "doctor", "demo"),
+    *("init", "ingest", "gaps", "actions", "features", "train", "calibrate", "backtest", "report"),
+    *("promote", "rollback", "paper", "serve", "predict", "kill", "verify", "doctor", "demo"),
 )
 
 

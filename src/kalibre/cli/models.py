@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -33,7 +32,7 @@ def promote(
     settings = settings_of(config)
     alias: Literal["champion", "challenger"] = "challenger" if challenger else "champion"
     with opened_log(settings) as log:
-        done = let_act(log, Registry(settings), settings, model, note=note, by=getpass.getuser(), alias=alias)
+        done = let_act(log, Registry(settings), settings, model, note=note, by=_user(), alias=alias)
     _tell(done, as_json=as_json)
 
 
@@ -52,8 +51,14 @@ def rollback(
     settings = settings_of(config, symbols=[symbol] if symbol else None, timeframe=timeframe)
     chosen = settings.market.symbols[0]
     with opened_log(settings) as log:
-        done = take_back(log, Registry(settings), settings, symbol=chosen, by=getpass.getuser(), note=note)
+        done = take_back(log, Registry(settings), settings, symbol=chosen, by=_user(), note=note)
     _tell(done, as_json=as_json)
+
+
+def _user() -> str:
+    from getpass import getuser
+
+    return getuser()
 
 
 def _tell(done: Promoted, *, as_json: bool) -> None:
