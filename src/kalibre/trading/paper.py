@@ -24,6 +24,7 @@ from kalibre.core.protocols import State
 from kalibre.core.settings import CostSettings, RiskSettings, Settings
 from kalibre.core.timeframe import timeframes_above
 from kalibre.features.engine import FeatureEngine, FeatureSpec
+from kalibre.log.protocol import Reader
 from kalibre.models.bundle import load_bundle
 from kalibre.trading.book import Book, OpenForecast
 from kalibre.trading.engine import (
@@ -512,8 +513,13 @@ def _read_failures(settings: Settings) -> Failures:
     from kalibre.log import open_log
 
     with open_log(settings.log_url) as log:
-        return {
-            (event.key, event.event_time, event.revision, event.payload.at): event.payload
-            for event in log.read(kinds={"model_unable"})
-            if isinstance(event.payload, said.ModelUnable)
-        }
+        return recorded_failures(log)
+
+
+def recorded_failures(log: Reader) -> Failures:
+    """Read which models could not be loaded when they were needed."""
+    return {
+        (event.key, event.event_time, event.revision, event.payload.at): event.payload
+        for event in log.read(kinds={"model_unable"})
+        if isinstance(event.payload, said.ModelUnable)
+    }
