@@ -5,19 +5,37 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from kalibre.core.catalog import part_names
 from kalibre.core.errors import BarError, SettingsError
-from kalibre.core.timeframe import timeframe_ms
+from kalibre.core.timeframe import is_multiple, timeframe_ms, timeframes_above
 
 FILE_NAME = "kalibre.toml"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # No limit, share or price is NaN or infinite: every comparison with NaN is false, so a gate would never speak.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _timeframe(value: str) -> str:
+    try:
+        timeframe_ms(value)
+    except BarError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+def _part(folder: str, value: str) -> str:
+    """Refuse what no file of a folder is named like; nothing of the folder is imported for that."""
+    names = part_names(f"kalibre.{folder}")
+    if value not in names:
+        raise ValueError(f"it is no file of {folder}/: choose one of {', '.join(names)}")
+    return value
 
 
 class LogSettings(_Section):
@@ -34,7 +52,7 @@ class MarketSettings(_Section):
     source: str = Field(
         "binance", description="a file of sources/: binance, ccxt, files, postgres, sample, simulated, replay"
     )
-    symbols: tuple[str, ...] = Field(("BTCUSDT",), description="symbols as the source writes them")
+    symbols: tuple[str, ...] = Field(("BTCUSDT",), min_length=1, description="symbols as the source writes them")
     timeframe: str = Field("15m", description="base timeframe: 1m, 5m, 15m, 1h, 4h, 1d")
     calendar: str = Field("24/7", description="24/7 for crypto, XIST for Borsa Istanbul, forex for currencies")
     source_options: dict[str, Any] = Field(
@@ -43,11 +61,23 @@ class MarketSettings(_Section):
 
     @field_validator("timeframe")
     @classmethod
+    def _readable(cls, value: str) -> str:
+        return _timeframe(value)
+
+    @field_validator("source")
+    @classmethod
     def _known(cls, value: str) -> str:
-        try:
-            timeframe_ms(value)
-        except BarError as error:
-            raise ValueError(str(error)) from error
+        return _part("sources", value)
+
+    @field_validator("symbols")
+    @classmethod
+    def _whole(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for symbol in value:
+            # The bar separates symbol, timeframe and role in the keys of the log.
+            if not symbol.strip() or "|" in symbol or not symbol.isprintable():
+                raise ValueError(f"{symbol!r} is no symbol: name it without '|', control signs or blanks alone")
+        if len(set(value)) < len(value):
+            raise ValueError("a symbol is named twice: name each once")
         return value
 
 
@@ -59,6 +89,20 @@ class FeatureSettings(_Section):
     )
     scale_window: int = Field(0, ge=0, description="bars of the trailing 0-1 scaling; 0 leaves columns as they are")
 
+    @field_validator("higher_timeframes")
+    @classmethod
+    def _readable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(map(_timeframe, value))) < len(value):
+            raise ValueError("a timeframe is named twice: name each once")
+        return value
+
+    @field_validator("scale_window")
+    @classmethod
+    def _scales(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one bar has no range to scale by: take 0 for no scaling, or at least 2")
+        return value
+
 
 class ModelSettings(_Section):
     """How a model learns."""
@@ -67,7 +111,9 @@ class ModelSettings(_Section):
     horizon_bars: int = Field(4, ge=1, le=10_000, description="bars until a forecast is checked")
     rounds: int = Field(400, ge=1, description="most boosting rounds; early stopping usually takes fewer")
     early_stopping_rounds: int = Field(40, ge=1)
-    metric: str = Field("binary_logloss", description="early stopping looks at this metric: binary_logloss or auc")
+    metric: Literal["binary_logloss", "auc"] = Field(
+        "binary_logloss", description="early stopping looks at this metric: binary_logloss or auc"
+    )
     learning_rate: float = Field(0.05, gt=0, le=1)
     leaves: int = Field(2, ge=2, le=1024, description="2: additive, for what little signal bars hold; 15: interactions")
     min_samples_leaf: int = Field(200, ge=1)
@@ -75,6 +121,11 @@ class ModelSettings(_Section):
     folds: int = Field(5, ge=2, le=50, description="walk-forward folds before the final window")
     threshold_pairs: int = Field(2000, ge=1, description="(entry, exit) pairs of the sweep")
     seed: int = Field(7, ge=0)
+
+    @field_validator("label")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return _part("labels", value)
 
 
 class CostSettings(_Section):
@@ -150,6 +201,17 @@ class Settings(BaseSettings):
         """Let the environment win over the file, and arguments over both."""
         toml = TomlConfigSettingsSource(settings_cls, toml_file=settings_cls.model_config.get("toml_file"))
         return (init_settings, env_settings, toml)
+
+    @model_validator(mode="after")
+    def _higher_bars_are_whole(self) -> Self:
+        base = self.market.timeframe
+        for higher in timeframes_above(base, self.features.higher_timeframes):
+            if not is_multiple(higher, base):
+                raise ValueError(
+                    f"features.higher_timeframes: bars of {higher!r} are not made of whole bars of market.timeframe "
+                    f"{base!r}; take a multiple of it, or leave {higher!r} out"
+                )
+        return self
 
     @property
     def log_url(self) -> str:

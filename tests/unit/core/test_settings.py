@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from kalibre.cli.init import commented_toml
+from kalibre.core.catalog import part_names
 from kalibre.core.errors import SettingsError
-from kalibre.core.settings import Settings, load_settings
+from kalibre.core.settings import ModelSettings, Settings, load_settings
+from kalibre.core.timeframe import timeframes_above
+from kalibre.features.engine import FeatureSpec
+from kalibre.models.gradient_boosting import METRICS
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +45,20 @@ def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ("[api]\nport = 99999", "99999"),
         ("colour = 1", "colour"),
         ("[market", "is not TOML"),
+        ("[features]\nscale_window = 1", "scale_window = 1: .*no range to scale by.*at least 2"),
+        ('[features]\nhigher_timeframes = ["1h", "4x"]', "'4x' is not a count"),
+        ('[features]\nhigher_timeframes = ["1h", "1h"]', "named twice"),
+        ('[features]\nhigher_timeframes = ["100m"]', "'100m' are not made of whole bars of market.timeframe '15m'"),
+        ('[model]\nlabel = "dierction"', "label = 'dierction': .*direction, triple_barrier"),
+        ('[model]\nmetric = "f1"', "metric = 'f1': .*'binary_logloss' or 'auc'"),
+        ("[market]\nsource = 'bloomberg'", "source = 'bloomberg': .*binance"),
+        ("[market]\nsymbols = []", r"symbols = \[\]"),
+        ("[market]\nsymbols = ['A|15m']", r"'A\|15m' is no symbol"),
+        ("[market]\nsymbols = [' ']", "' ' is no symbol"),
+        ("[market]\nsymbols = ['A', 'A']", "named twice"),
+        ("[gates]\nmin_sharpe = nan", "min_sharpe = nan: .*finite"),
+        ("[risk]\ninitial_cash = inf", "initial_cash = inf: .*finite"),
+        ('lang = "de"', "lang = 'de': .*'tr' or 'en'"),
     ],
 )
 def test_what_cannot_be_used_is_quoted(tmp_path: Path, text: str, said: str) -> None:
@@ -47,6 +66,21 @@ def test_what_cannot_be_used_is_quoted(tmp_path: Path, text: str, said: str) -> 
     path.write_text(text)
     with pytest.raises(SettingsError, match=said):
         load_settings(path)
+
+
+def test_what_is_accepted_is_what_the_parts_accept() -> None:
+    assert get_args(ModelSettings.model_fields["metric"].annotation) == METRICS
+    for label in part_names("kalibre.labels"):
+        assert load_settings(model={"label": label}).model.label == label
+    for window in (0, 2, 500):
+        settings = load_settings(features={"scale_window": window})
+        assert FeatureSpec(settings.market.timeframe, scale_window=settings.features.scale_window).names
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "15m", "1h", "4h", "1d", "1w"])
+def test_the_default_higher_timeframes_suit_every_base(timeframe: str) -> None:
+    settings = load_settings(market={"timeframe": timeframe})
+    assert FeatureSpec(timeframe, higher_timeframes=timeframes_above(timeframe, settings.features.higher_timeframes))
 
 
 def test_a_missing_file_is_named_only_when_it_was_asked_for(tmp_path: Path) -> None:
