@@ -83,8 +83,11 @@ def stored_bars(
     timerange: str | None = None,
     days: int | None = None,
 ) -> Bars:
-    """Load a stored series, adjusted; says which command fetches one that is not there."""
-    from kalibre.bars.history import load_bars
+    """Load a stored series in its forward scale; warns of undecided corporate actions in it.
+
+    Where no bar is stored, the error says which command fetches them.
+    """
+    from kalibre.bars.history import load_bars, undecided_actions
     from kalibre.core.clock import to_text
     from kalibre.core.errors import DatasetError
 
@@ -102,6 +105,15 @@ def stored_bars(
             f"no bar of {symbol!r} {chosen} lies in {timerange or f'the last {days} days'}: the log holds "
             f"{to_text(int(bars.open_time[0]))} to {to_text(int(bars.open_time[-1]))}"
         )
+    first, last = int(chosen_bars.open_time[0]), int(chosen_bars.open_time[-1])
+    for event_time, action in undecided_actions(log, symbol):
+        if first < event_time <= last:
+            told = f"{symbol} {to_text(event_time)[:10]}"
+            sys.stderr.write(
+                f"kalibre: warning: a corporate action of {told} (factor {action.factor:.4g}) is undecided, and prices "
+                f"from it on are read as they were traded: `kalibre actions confirm {told}` or "
+                f"`kalibre actions reject {told}`\n"
+            )
     return chosen_bars
 
 
