@@ -80,7 +80,7 @@ def equity_chart(
 
 
 def drawdown_chart(
-    time_ms: NDArray[np.int64], equity: FloatArray, *, limit: float, label: str, limit_name: str
+    time_ms: NDArray[np.int64], equity: FloatArray, *, limit: float, label: str, limit_label: str
 ) -> Figure:
     """Draw the fall from the highest equity so far, in per cent, and the gate's limit."""
     with _styled():
@@ -91,10 +91,10 @@ def drawdown_chart(
         rows = thinned(len(equity))
         deepest = np.minimum.reduceat(drawdown, rows) if len(rows) else drawdown
         axes.fill_between(_dates(time_ms[rows]), deepest, 0, color=ORANGE, alpha=0.35, lw=0)
-        axes.axhline(-100 * limit, color=RED, lw=1, ls="--", label=f"{limit_name} {100 * limit:.0f} %")
+        axes.axhline(-100 * limit, color=RED, lw=1, ls="--", label=limit_label)
         axes.set_ylabel(label)
         axes.set_ylim(min(-100 * limit * 1.15, float(drawdown.min(initial=0)) * 1.1), 0)
-        axes.legend(loc="lower left")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1))
         return figure
 
 
@@ -175,7 +175,7 @@ def fold_chart(names: Sequence[str], sharpe: FloatArray, *, label: str, bar: flo
 
 def decimal_comma(figure: Figure) -> None:
     """Write the numbers of a figure's axes as Turkish does, 0,5 for 0.5."""
-    from matplotlib.ticker import FixedFormatter, ScalarFormatter
+    from matplotlib.ticker import FixedLocator, ScalarFormatter
 
     class Comma(ScalarFormatter):
         def __call__(self, x: float, pos: int | None = None) -> str:
@@ -183,10 +183,10 @@ def decimal_comma(figure: Figure) -> None:
 
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
-            formatter = axis.get_major_formatter()
-            if isinstance(formatter, FixedFormatter):
-                axis.set_ticks(axis.get_ticklocs(), [label.replace(".", ",") for label in formatter.seq])
-            elif type(formatter) is ScalarFormatter:
+            if isinstance(axis.get_major_locator(), FixedLocator):
+                labels = [tick.get_text().replace(".", ",") for tick in axis.get_ticklabels()]
+                axis.set_ticks(axis.get_ticklocs(), labels)
+            elif type(axis.get_major_formatter()) is ScalarFormatter:
                 axis.set_major_formatter(Comma())
 
 

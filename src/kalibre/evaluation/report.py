@@ -125,7 +125,7 @@ def _section(
     study: Study, folder: Path, words: Mapping[str, str], numbers: Numbers, live: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     pictures = []
-    for name, wide, figure in _figures(study, words):
+    for name, wide, figure in _figures(study, words, numbers):
         if numbers.lang == "tr":
             charts.decimal_comma(figure)
         picture = _Picture(name, words[f"title_{name}"], words[f"note_{name}"], charts.svg(figure), wide)
@@ -159,7 +159,7 @@ def _gate_row(gate: Study, words: Mapping[str, str], numbers: Numbers) -> dict[s
     return {**gate, "title": words.get(f"gate_{gate['name']}", gate["name"]), "text": text}
 
 
-def _figures(study: Study, words: Mapping[str, str]) -> list[tuple[str, bool, Figure]]:
+def _figures(study: Study, words: Mapping[str, str], numbers: Numbers) -> list[tuple[str, bool, Figure]]:
     curve = study["walk_forward"]["curve"]
     time = np.asarray(curve["time_ms"], dtype=np.int64)
     equity = np.asarray(curve["equity"], dtype=float)
@@ -176,7 +176,13 @@ def _figures(study: Study, words: Mapping[str, str]) -> list[tuple[str, bool, Fi
         (
             "drawdown",
             True,
-            charts.drawdown_chart(time, equity, limit=limit, label=words["drawdown_axis"], limit_name=words["limit"]),
+            charts.drawdown_chart(
+                time,
+                equity,
+                limit=limit,
+                label=words["drawdown_axis"],
+                limit_label=f"{words['limit']} {numbers.percent(limit, 0)}",
+            ),
         ),
     ]
     bins = study["walk_forward"]["forecast"]["reliability"]

@@ -221,11 +221,11 @@ _TR: Final[dict[str, str]] = {
     "funding": "Fonlama",
     "funding_none": "kayıtlı fonlama yok",
     "funding_paid": (
-        "oran işleyen {due} kapanışın {charged} tanesinde pozisyon vardı: "
+        "fonlama anına denk gelen {due} kapanışın {charged} tanesinde pozisyon vardı: "
         "{paid} ödendi, başlangıç nakdinin {share} kadarı"
     ),
     "funding_received": (
-        "oran işleyen {due} kapanışın {charged} tanesinde pozisyon vardı: "
+        "fonlama anına denk gelen {due} kapanışın {charged} tanesinde pozisyon vardı: "
         "{paid} alındı, başlangıç nakdinin {share} kadarı"
     ),
     "gate_ece": "kalibrasyon",

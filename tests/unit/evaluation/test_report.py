@@ -132,8 +132,8 @@ def test_every_gate_has_a_turkish_name(study: dict[str, Any]) -> None:
 
 def test_turkish_numbers_have_a_decimal_comma_everywhere(study: dict[str, Any], tmp_path: Path) -> None:
     turkish = _seen(study, tmp_path, "tr").replace(study["model_id"], "")
-    # A point stands in thousands only.
-    assert re.findall(r"\d\.\d(?!\d\d(?!\d))", turkish) == []
+    # A point stands in thousands only, and no thousand begins with 0.
+    assert re.findall(r"\d\.\d(?!\d\d(?!\d))|\b0\.\d|\d %(?!-?\d)", turkish) == []
     assert "8.980 × 15m" in turkish
     assert re.search(r"%\d+,\d", turkish)
     assert "8,980 × 15m" in _seen(study, tmp_path, "en")
@@ -204,6 +204,6 @@ def test_thinning_keeps_first_last_and_every_fall() -> None:
     assert len(rows) <= 1_200
     equity = np.ones(50_000)
     equity[31_337] = 0.5
-    figure = charts.drawdown_chart(np.arange(50_000), equity, limit=0.15, label="", limit_name="")
+    figure = charts.drawdown_chart(np.arange(50_000), equity, limit=0.15, label="", limit_label="limit")
     lowest = min(float(path.vertices[:, 1].min()) for path in figure.axes[0].collections[0].get_paths())
     assert lowest == pytest.approx(-50.0)
