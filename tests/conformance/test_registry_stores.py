@@ -148,6 +148,18 @@ def test_a_copy_damaged_on_the_way_is_never_registered(settings: Settings) -> No
     assert len(_runs(registry, bundle.model_id)) == 1
 
 
+def test_symbols_that_look_alike_keep_their_models_apart(settings: Settings) -> None:
+    registry = Registry(settings)
+    alike = ("ETH/USD:X", "ETH_USD_X", "ETH~2FUSD:X")
+    for number, symbol in enumerate(alike, 1):
+        bundle = small_bundle(symbol=symbol, columns=COLUMNS, created_at_ms=1_000_000 * number)
+        registry.register(bundle, bundle.save(settings.models_dir))
+        registry.set_alias(symbol, "15m", "champion", bundle.model_id)
+    champions = {registry.alias(symbol, "15m", "champion") for symbol in alike}
+    assert len(champions) == len(alike)
+    assert all(len(registry.versions(symbol, "15m")) == 1 for symbol in alike)
+
+
 def test_unknown_models_are_named(settings: Settings) -> None:
     registry = Registry(settings)
     with pytest.raises(RegistryError, match="NOBODY-1"):

@@ -97,6 +97,7 @@ def _log(settings: Settings) -> Iterator[Finding]:
             yield _kill_switch(log)
             for symbol in settings.market.symbols:
                 yield _bars(log, settings, symbol)
+                yield from _actions(log, symbol)
                 yield from _models(log, settings, symbol)
             yield from _registry(log, settings)
     except KalibreError as error:
@@ -130,6 +131,16 @@ def _bars(log: EventLog, settings: Settings, symbol: str) -> Finding:
     return Finding(part, "ok", found)
 
 
+def _actions(log: EventLog, symbol: str) -> Iterator[Finding]:
+    from kalibre.bars.history import undecided_actions
+
+    waiting = undecided_actions(log, symbol)
+    if waiting:
+        named = ", ".join(f"factor {one.action.factor:g} from {to_text(one.event_time)}" for one in waiting)
+        found = f"undecided: {named}; paper and server hold until a person confirms or rejects"
+        yield Finding(f"corporate actions {symbol}", "degraded", found, "kalibre actions")
+
+
 def _registry(log: EventLog, settings: Settings) -> Iterator[Finding]:
     """Compare MLflow's aliases with the log; asked only where something was promoted, since it takes a while."""
     from kalibre.registry.promotion import differences
@@ -153,6 +164,8 @@ def _registry(log: EventLog, settings: Settings) -> Iterator[Finding]:
 
 def _models(log: EventLog, settings: Settings, symbol: str) -> Iterator[Finding]:
     from kalibre.models.bundle import load_bundle
+    from kalibre.registry.promotion import stale_features
+    from kalibre.registry.standing import drifted, undrifted
 
     key = series_key(symbol, settings.market.timeframe)
     for alias in ("champion", "challenger"):
@@ -164,8 +177,15 @@ def _models(log: EventLog, settings: Settings, symbol: str) -> Iterator[Finding]
                 yield Finding(part, "ok", "none: the policy holds until a model qualifies")
             continue
         try:
-            load_bundle(settings.models_dir, payload.model, payload.digest)
+            bundle = load_bundle(settings.models_dir, payload.model, payload.digest)
         except KalibreError as error:
             yield Finding(part, "broken", str(error), "kalibre rollback" if alias == "champion" else "kalibre train")
+            continue
+        train = f"kalibre train --symbol {symbol} --timeframe {bundle.timeframe}"
+        if stale := stale_features(bundle):
+            yield Finding(part, "degraded", f"{bundle.model_id} cannot act. {stale}", train)
+        elif apart := drifted(bundle, settings):
+            found = f"{bundle.model_id} is not traded as it was judged. {'; '.join(apart)}"
+            yield Finding(part, "degraded", found, f"set {undrifted(bundle, settings)}, or judge one anew: {train}")
         else:
             yield Finding(part, "ok", f"{payload.model}, every byte as recorded")

@@ -230,7 +230,7 @@ def failed_gates(bundle: ModelBundle, settings: Settings) -> dict[str, str]:
         holds = figure is not None and _COMPARE[gate["comparison"]](float(figure), bar)
         if not holds or (bar == gate["bar"] and not gate["passed"]):
             failed[name] = _sentence(gate, bar, settings.lang)
-    if stale := _stale_features(bundle):
+    if stale := stale_features(bundle):
         failed["features"] = stale
     return failed
 
@@ -241,7 +241,8 @@ def _sentence(gate: Mapping[str, Any], bar: float, lang: str) -> str:
     return f"Gate {gate['name']}: {gate['figure']} is not {gate['comparison']} {bar}."
 
 
-def _stale_features(bundle: ModelBundle) -> str:
+def stale_features(bundle: ModelBundle) -> str:
+    """Say in a sentence if this version computes other features than a bundle was studied on; empty if it does not."""
     from kalibre.features.engine import FeatureEngine
 
     fingerprint = FeatureEngine(bundle.spec).fingerprint

@@ -248,14 +248,21 @@ class Registry:
 
 
 def registered_name(symbol: str, timeframe: str) -> str:
-    """Return MLflow's name of a series.
+    """Return MLflow's name of a series; two series never share one.
+
+    Letters, digits, `.`, `_` and `-` stand for themselves, which leaves the names of plain symbols as they are. Of
+    everything else, and of `~` itself, each byte is written as `~` and two hexadecimal digits: MLflow takes no slash
+    and no colon, and a percent sign would be decoded on its way through a URL.
 
     Examples
     --------
-    >>> registered_name("BTC/USDT", "15m")
-    'kalibre.BTC_USDT.15m'
+    >>> registered_name("BTCUSDT", "15m"), registered_name("BTC/USDT", "15m"), registered_name("BTC_USDT", "15m")
+    ('kalibre.BTCUSDT.15m', 'kalibre.BTC~2FUSDT.15m', 'kalibre.BTC_USDT.15m')
     """
-    return f"kalibre.{re.sub(r'[^A-Za-z0-9._-]', '_', symbol)}.{timeframe}"
+    escaped = re.sub(
+        r"[^A-Za-z0-9._-]", lambda found: "".join(f"~{byte:02X}" for byte in found[0].encode("utf-8")), symbol
+    )
+    return f"kalibre.{escaped}.{timeframe}"
 
 
 def _failures() -> tuple[type[Exception], ...]:
