@@ -379,7 +379,7 @@ def test_an_undecided_corporate_action_holds_until_a_person_has_decided(
         code, health = server.ask("GET", "/healthz")
         held = [reason for reason in answer["reasons"] if "corporate action" in reason]
         if status == "detected":
-            assert answer["signal"] == "HOLD"
+            assert (answer["signal"], answer["p_up"]) == ("HOLD", None)
             assert "kalibre actions confirm" in held[0]
             assert "kalibre actions reject" in held[0]
             assert code == 503
@@ -388,10 +388,9 @@ def test_an_undecided_corporate_action_holds_until_a_person_has_decided(
         else:
             assert not held
             assert (code, health["reasons"]) == (200, [])
-        factors = [factor] if status == "confirmed" else []
-        dated = [DatedAction(split_ms, CorporateAction(factor=one, status="confirmed")) for one in factors]
-        values = FeatureEngine(bundles[0].spec).batch(adjust(bars, dated, forward=True))[-1]
-        assert answer["p_up"] == bundles[0].predict(values)[0]
+            dated = [DatedAction(split_ms, payload)] if status == "confirmed" else []
+            values = FeatureEngine(bundles[0].spec).batch(adjust(bars, dated, forward=True))[-1]
+            assert answer["p_up"] == bundles[0].predict(values)[0]
 
 
 def test_it_ends_cleanly_while_streams_are_open(settings: Settings, log: EventLog) -> None:

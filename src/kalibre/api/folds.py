@@ -32,7 +32,8 @@ class FeatureFold:
 
     A new bar is one step of the engine, and a correction of the newest takes the step again. What rewrites the past (an
     older bar, a confirmed action) only marks the fold: `settle` computes it anew, once for any number of such events.
-    It does so from the bars kept, as the paper engine does at its next bar.
+    It does so from the bars kept; the paper engine does the same at its next bar, so the next bar computes anew here
+    too, from the very same bars.
 
     Parameters
     ----------
@@ -53,6 +54,8 @@ class FeatureFold:
         self._before = self._engine.state()
         self._row: FloatArray = np.full(len(self._engine.columns), np.nan)
         self._rewritten = False
+        """Whether the row is not what the bars known say."""
+        self._anew_at_next = False
 
     @property
     def as_of_ms(self) -> int | None:
@@ -95,9 +98,14 @@ class FeatureFold:
     def take(self, event: Event) -> None:
         """Take a bar of this series or a corporate action of its symbol in."""
         change = self._line.take(event)
+        if change is Change.NOTHING:
+            return
         if change is Change.REWRITTEN:
-            self._rewritten = True
-        elif change is not Change.NOTHING and not self._rewritten:
+            self._rewritten = self._anew_at_next = True
+            return
+        self._rewritten |= self._anew_at_next
+        self._anew_at_next = False
+        if not self._rewritten:
             if change is Change.CORRECTED:
                 self._engine.restore(self._before)
             assert self._line.last is not None

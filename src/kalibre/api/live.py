@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from kalibre.api.answers import Standing, utc_text
 from kalibre.api.folds import FeatureFold, Ledger
 from kalibre.api.served import ServedModel
@@ -260,9 +262,11 @@ class LiveView:
             roles = {role: self._stand(series, role, follower.current.get((series, role))) for role in ROLES}
             line = self._lines[series]
             as_of_ms = None if line.last is None else line.last.open_time + timeframe_ms(line.timeframe)
-            views[symbol] = SeriesView(
-                symbol, as_of_ms, MappingProxyType(roles), self._overdue_ms(as_of_ms), _frozen(line)
-            )
+            frozen = _frozen(line)
+            if frozen:
+                # As on paper: what was made of prices in two scales is no forecast.
+                roles = {role: msgspec.structs.replace(standing, p_up=None) for role, standing in roles.items()}
+            views[symbol] = SeriesView(symbol, as_of_ms, MappingProxyType(roles), self._overdue_ms(as_of_ms), frozen)
         return replace(picture, seq=position, series=MappingProxyType(views), ready=True, problem="")
 
     def _stand(self, series: str, role: Alias, holder: Holder[ServedModel] | None) -> Standing:

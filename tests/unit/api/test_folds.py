@@ -12,19 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.models import STEP_MS, bar_events, random_bars, small_bundle
 from tests.fakes.serving import appoint
+from tests.fakes.trading import Models, projection, promotion
 
 from kalibre.api.folds import FeatureFold
 from kalibre.api.live import LiveView
+from kalibre.api.served import ServedModel
 from kalibre.bars.corporate_actions import DatedAction, adjust
 from kalibre.core.bars import Bars
-from kalibre.core.events import BarClosed, CorporateAction, Event, new_event
+from kalibre.core.errors import FeatureError
+from kalibre.core.events import BarClosed, CorporateAction, Event, Forecast, new_event
 from kalibre.core.protocols import FloatArray
 from kalibre.core.settings import Settings
 from kalibre.features.engine import FeatureEngine, FeatureSpec
 from kalibre.log import open_log
 from kalibre.log.protocol import EventLog
 
-SPEC = FeatureSpec("15m", columns=("log_return_1", "realised_volatility_20", "rsi_14", "sma_20", "volume_ratio_20"))
+SPEC = FeatureSpec(
+    "15m", columns=("log_return_1", "realised_volatility_20", "bollinger_position_20", "sma_20", "volume_ratio_20")
+)
 N_BARS = 60
 BARS = random_bars(N_BARS)
 OTHERS = random_bars(N_BARS, seed=2)
@@ -175,6 +180,48 @@ def test_a_longer_history_costs_one_refold_for_a_picture(
         assert live.picture.problem == ""
     finally:
         live.stop()
+
+
+def test_it_says_what_paper_decides_on_the_same_bars() -> None:
+    """Late bars, corrections, splits and a window that moves on: bar for bar the same forecast, to the last bit."""
+    bars, others = random_bars(260, seed=5), bar_events(random_bars(260, seed=6))
+    events = bar_events(bars)
+
+    def split(at: int, status: str, factor: float = 2.0) -> Event:
+        payload = msgspec.convert({"factor": factor, "status": status}, CorporateAction)
+        return new_event("BTCUSDT", int(bars.open_time[at]), payload)
+
+    came: list[Event] = [*events[10:60], *events[:10], *events[60:100], *events[102:110], events[101], events[110]]
+    came += [others[110], others[104], events[111], events[100], others[111], *events[112:150], split(150, "confirmed")]
+    came += [*events[150:180], split(175, "detected", 5.0), events[180], split(175, "confirmed", 5.0), *events[181:]]
+    models = Models()
+    bundle = models.add(small_bundle(columns=SPEC.columns))
+    paper = projection(models, bundle.spec, history_bars=80)
+    fold, served = FeatureFold("BTCUSDT", "15m", bundle.spec, keep_bars=80), ServedModel(bundle)
+    paper.apply(promotion(bundle))
+    naive, compared, differed = FeatureEngine(bundle.spec), 0, 0
+    for event in came:
+        said = [one.payload for one in paper.apply(event)]
+        fold.take(event)
+        fold.settle(lambda: None)
+        for forecast in said:
+            if isinstance(forecast, Forecast) and forecast.p_up is not None:
+                assert fold.p_up(served) == forecast.p_up
+                compared += 1
+        differed += not np.array_equal(row(fold), stepped(naive, event))
+    assert compared > 200
+    # In the order of the log it would not have been the same.
+    assert differed > 100
+
+
+def stepped(engine: FeatureEngine, event: Event) -> FloatArray:
+    """Return the row of an engine that takes bars as they come, and nothing where that cannot be."""
+    if not isinstance(event.payload, BarClosed):
+        return np.empty(0)
+    try:
+        return engine.step(msgspec.convert(msgspec.structs.asdict(event.payload), type(BARS[0])))
+    except FeatureError:
+        return np.empty(0)
 
 
 def test_the_heartbeat_goes_on_while_a_past_is_computed_anew(log: EventLog) -> None:
