@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,10 +17,11 @@ from kalibre.core.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from kalibre.evaluation.report import Numbers
+
 app = typer.Typer()
 
 _MARK = ".kalibre-demo"
-_ROWS = ("verdict", "gates passed", "AUC", "calibration error", "Sharpe after costs", "max drawdown", "deflated Sharpe")
 
 
 @app.command()
@@ -33,9 +35,9 @@ def demo(
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    from kalibre.evaluation.report import write_report
-    from kalibre.evaluation.report_words import WORDS
+    from kalibre.evaluation.report import Numbers, write_report
     from kalibre.registry.demonstration import MARKETS, demonstrate
+    from kalibre.registry.demonstration_words import WORDS
 
     settings = settings_of(config)
     language = lang or settings.lang
@@ -50,20 +52,26 @@ def demo(
             for market in MARKETS
         ]
         outcomes = [one.result() for one in running]
-    live = {outcome["study"]["symbol"]: _live(outcome["paper"]) for outcome in outcomes}
+    words, numbers = WORDS[language], Numbers(language)
+    live = {outcome["study"]["symbol"]: _live(outcome["paper"], words, numbers) for outcome in outcomes}
     report = write_report([outcome["study"] for outcome in outcomes], place, lang=language, live=live, name="demo")
     seconds = time.monotonic() - began
-    summary = [_summary(outcome) for outcome in outcomes]
+    summary = [_summary(outcome, words, numbers) for outcome in outcomes]
 
     def show(console: Console) -> None:
         from rich.table import Table
 
         table = Table("", *(outcome["title"] for outcome in outcomes), box=None, padding=(0, 3, 0, 0))
-        for name in dict.fromkeys(name for row in summary for name in row):
-            table.add_row(name, *(row.get(name, "none") for row in summary))
+        order = list(words.values())
+        for name in sorted({name for row in summary for name in row}, key=order.index):
+            table.add_row(name, *(row.get(name, "–") for row in summary))
         console.print()
         console.print(table)
-        console.print(f"\nreport  {report}\ntook    {seconds:.0f} s", markup=False)
+        console.print()
+        width = max(len(words["report"]), len(words["took"]))
+        console.print(f"{words['report']:<{width}}  {report}", markup=False)
+        took = words["seconds"].format(seconds=numbers.text(seconds, 0))
+        console.print(f"{words['took']:<{width}}  {took}", markup=False)
 
     stages = {outcome["study"]["symbol"]: outcome["seconds"] for outcome in outcomes}
     emit({"markets": summary, "report": report, "seconds": seconds, "stages": stages}, as_json=as_json, show=show)
@@ -85,31 +93,31 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
-def _live(paper: dict[str, Any]) -> dict[str, str]:
-    rows = {"live bars after the study": f"{paper['live_bars']:,}"}
+def _live(paper: dict[str, Any], words: Mapping[str, str], numbers: Numbers) -> dict[str, str]:
+    """Return what happened on paper after the study, as rows that the report and the terminal show alike."""
+    rows = {words["live_bars"]: numbers.count(paper["live_bars"])}
     for role, ledger in paper["ledgers"].items():
-        if ledger["fills"] or role == "challenger":
-            rows[f"{role} ledger" + (" (shadow)" if role == "challenger" else "")] = (
-                f"{ledger['equity']:,.2f} after {ledger['fills']} fills"
-            )
-    rows["kill switch"] = f"stopped in {paper['stop_ms']:.1f} ms"
-    rows["orders before / after the kill"] = (
-        f"{paper['orders_before_kill']} / {paper['orders_after_kill']} ({paper['bars_after_kill']} bars came after it)"
+        equity, fills = numbers.text(ledger["equity"], 2), numbers.count(ledger["fills"])
+        rows[words[f"ledger_{role}"]] = words["ledger_value"].format(equity=equity, fills=fills)
+    rows[words["kill"]] = words["kill_value"].format(ms=numbers.text(paper["stop_ms"], 1))
+    rows[words["orders_before"]] = numbers.count(paper["orders_before_kill"])
+    rows[words["orders_after"]] = words["orders_after_value"].format(
+        orders=numbers.count(paper["orders_after_kill"]), bars=numbers.count(paper["bars_after_kill"])
     )
     return rows
 
 
-def _summary(outcome: dict[str, Any]) -> dict[str, str]:
-    study, paper = outcome["study"], outcome["paper"]
+def _summary(outcome: dict[str, Any], words: Mapping[str, str], numbers: Numbers) -> dict[str, str]:
+    study = outcome["study"]
     forecast, trading = study["walk_forward"]["forecast"], study["walk_forward"]["trading"]
     passed = sum(gate["passed"] for gate in study["gates"])
-    figures = (
-        "QUALIFIES" if study["qualifies"] else "nothing qualifies",
-        f"{passed} of {len(study['gates'])}",
-        f"{forecast['auc']:.3f}",
-        f"{forecast['ece']:.3f}" if forecast["ece"] is not None else "unknown",
-        f"{trading['sharpe']:.2f}",
-        f"{100 * trading['max_drawdown']:.1f} %",
-        f"{study['significance']['dsr']:.3f}",
-    )
-    return {**dict(zip(_ROWS, figures, strict=True)), **_live(paper)}
+    return {
+        words["verdict"]: words["yes" if study["qualifies"] else "no"],
+        words["gates"]: words["gates_value"].format(passed=passed, gates=len(study["gates"])),
+        words["auc"]: numbers.text(forecast["auc"]),
+        words["ece"]: numbers.text(forecast["ece"]),
+        words["sharpe"]: numbers.text(trading["sharpe"], 2),
+        words["max_drawdown"]: numbers.percent(trading["max_drawdown"]),
+        words["dsr"]: numbers.text(study["significance"]["dsr"]),
+        **_live(outcome["paper"], words, numbers),
+    }

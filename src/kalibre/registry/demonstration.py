@@ -17,6 +17,7 @@ from kalibre.core.errors import PromotionRefusedError
 from kalibre.core.events import Kill, Order, series_key
 from kalibre.core.settings import Settings, load_settings, make_home
 from kalibre.core.timeframe import timeframe_ms
+from kalibre.registry.demonstration_words import WORDS
 
 if TYPE_CHECKING:
     from kalibre.log.protocol import EventLog
@@ -30,7 +31,6 @@ _BARS_AT_ONCE = 24
 class Market:
     """A market of the demonstration: where its bars come from, and how many are kept back to be traded live."""
 
-    title: str
     source: str
     symbol: str
     timeframe: str
@@ -42,7 +42,6 @@ class Market:
 
 MARKETS = (
     Market(
-        title="real: EURUSD, hourly bars of 2017",
         source="sample",
         symbol="EURUSD",
         timeframe="1h",
@@ -56,7 +55,6 @@ MARKETS = (
         },
     ),
     Market(
-        title="simulated: a planted edge, oracle AUC 0.65",
         source="simulated",
         symbol="EDGE",
         timeframe="15m",
@@ -92,7 +90,7 @@ def demonstrate(market: Market, home: Path, *, lang: str = "en", say: Callable[[
     from kalibre.registry.store import Registry
     from kalibre.sources import open_source
 
-    settings = settings_of(market, home, lang=lang)
+    settings, words = settings_of(market, home, lang=lang), WORDS[lang]
     make_home(home)
     history = open_source(market.source, **market.source_options).history(market.symbol, market.timeframe)
     bars = concat(list(history))
@@ -118,23 +116,27 @@ def demonstrate(market: Market, home: Path, *, lang: str = "en", say: Callable[[
         started = time.monotonic()
         ingest(None, live_from)
         seconds["ingest"] = time.monotonic() - started
-        say(f"{market.symbol}: {len(bars) - market.live_bars:,} bars checked and stored")
+        stored = f"{len(bars) - market.live_bars:,}"
+        say(words["stored"].format(symbol=market.symbol, bars=stored.replace(",", ".") if lang == "tr" else stored))
         started = time.monotonic()
         known = bars.between(None, live_from)
         candidate = train_candidate(log, known, settings, clock=clock)
         seconds["study"] = time.monotonic() - started
+        gates = candidate.study["gates"]
+        passed = sum(gate["passed"] for gate in gates)
+        say(words["judged"].format(symbol=market.symbol, passed=passed, gates=len(gates)))
         started = time.monotonic()
         model = candidate.bundle.model_id
         try:
             promote(log, Registry(settings), settings, model, note="demonstration", by="demo", clock=clock)
-            say(f"{market.symbol}: {model} passed every gate and is champion")
+            say(words["champion"].format(symbol=market.symbol, model=model))
         except PromotionRefusedError:
-            say(f"{market.symbol}: nothing qualifies; {model} runs in shadow")
+            say(words["shadow"].format(symbol=market.symbol, model=model))
         seconds["promotion"] = time.monotonic() - started
         started = time.monotonic()
         paper = _trade(log, settings, market, ingest, bars.open_time[-market.live_bars :], clock)
         seconds["paper"] = time.monotonic() - started
-    return {"title": market.title, "study": candidate.study, "paper": paper, "seconds": seconds}
+    return {"title": words[market.symbol], "study": candidate.study, "paper": paper, "seconds": seconds}
 
 
 def _trade(
@@ -178,7 +180,7 @@ def _trade(
                 began = time.perf_counter()
                 KillSwitch(log, settings.kill_file, clock).engage(by="demo", reason="the demonstration ends")
                 kill_seq = log.last_position(["kill"])
-                _caught_up(log, done, upto=kill_seq)
+                _caught_up(log, done, upto=kill_seq, poll_s=0.001)
                 stop_ms = 1000 * (time.perf_counter() - began)
             last = opens[min(start + _BARS_AT_ONCE, len(opens)) - 1]
             ingest(int(opens[start]), int(last) + step_ms)
@@ -191,14 +193,14 @@ def _trade(
     return _paper_figures(log, market, kill_seq, stop_ms)
 
 
-def _caught_up(log: EventLog, done: threading.Event, *, upto: int | None = None) -> None:
+def _caught_up(log: EventLog, done: threading.Event, *, upto: int | None = None, poll_s: float = 0.02) -> None:
     """Wait until the paper engine has read everything, or everything up to a position, or has failed."""
     target = log.last_position(["bar", "kill", "promotion"]) if upto is None else upto
     while not done.is_set():
         progress = log.progress("paper")
         if progress is not None and progress.seq >= target:
             return
-        time.sleep(0.001)
+        time.sleep(poll_s)
 
 
 def _paper_figures(log: EventLog, market: Market, kill_seq: int, stop_ms: float) -> dict[str, Any]:
