@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from benchmarks._fault_kills import PATIENCE_S, Caught, Rig, Tally, compare, contents, in_child
-from tests.fakes.models import STEP_MS, bar_events, random_bars, small_bundle
-from tests.fakes.trading import SERIES, promotion
+from tests.fakes.models import STEP_MS, random_bars, small_bundle
+from tests.fakes.trading import SERIES, promotion, unquiet
 
 from kalibre.core.errors import LogLockedError
 from kalibre.core.events import BarClosed, Event, Tick, new_event
@@ -74,21 +74,26 @@ def train(folder: Path) -> Models:
 
 
 def paper_inputs(models: Models, n_bars: int, *, champion: str, challenger: str) -> list[Event]:
-    """Return promotions, bars, the clock between them, corrections of the newest bar, and one change of champion."""
+    """Return promotions, an unquiet market, the clock between its bars, corrections, and one change of champion."""
     bundles = {name: load_bundle(models.folder, name) for name in (champion, challenger)}
     dice = random.Random(9)
     events = [promotion(bundles[champion]), promotion(bundles[challenger], "challenger")]
-    for number, event in enumerate(bar_events(random_bars(n_bars, seed=9))):
+    market, newest_ms, n_next = unquiet(random_bars(n_bars, seed=9)), 0, 0
+    for event in market:
         now = event.event_time + STEP_MS
-        events += [new_event("clock", now, Tick(now_ms=now)), event]
         bar = event.payload
-        if dice.random() < 0.02 and isinstance(bar, BarClosed):
+        if not isinstance(bar, BarClosed) or event.event_time < newest_ms:
+            events.append(event)  # an action, a rate, or a bar of a hole that was filled late
+            continue
+        newest_ms, n_next = event.event_time, n_next + 1
+        events += [new_event("clock", now, Tick(now_ms=now)), event]
+        if dice.random() < 0.02:
             close = (bar.high + bar.low) / 2
             corrected = BarClosed(
                 open_time=bar.open_time, open=bar.open, high=bar.high, low=bar.low, close=close, volume=bar.volume
             )
             events.append(new_event(event.key, event.event_time, corrected))
-        if number == n_bars * 4 // 5:
+        if n_next == n_bars * 4 // 5:
             events.append(promotion(bundles[challenger], time=now))
     return events
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from tests.fakes.models import START_MS
+from tests.fakes.models import START_MS, bar_events
 
 from kalibre.core.bars import Bars
 from kalibre.core.errors import RegistryError
@@ -71,6 +71,34 @@ def backtested(
     volatility = FeatureEngine(FeatureSpec(bars.timeframe, columns=("realised_volatility_20",))).batch(bars)[:, 0]
     policy = Policy(bundle.entry_threshold, bundle.exit_threshold)
     return simulate(bars, p_up, volatility, policy, costs, risk, horizon_bars=bundle.horizon_bars, funding=funding)
+
+
+def unquiet(bars: Bars) -> list[Event]:
+    """Return bars as ingest records them when all goes wrong: a hole filled late, funding, a split, and doubts.
+
+    A stretch of bars comes after newer ones, rates come in time, late and revised, a split is detected and confirmed
+    later, and another one is detected and turns out to be none.
+    """
+    n = len(bars)
+    hole, doubt, row = range(n // 6, n // 6 + 12), n // 2, n * 2 // 3
+    traded = bar_events(split(bars, row))
+    inputs: list[Event] = []
+    for number, event in enumerate(traded):
+        close = event.event_time + STEP_MS
+        if number in (doubt, row):
+            inputs.append(action(event.event_time, 3.0, "detected"))
+        if number not in hole:
+            inputs.append(event)
+        if number == hole.stop + 5:
+            inputs += [traded[late] for late in hole]
+        if number % 20 == 10:
+            inputs.append(funding(close + (0, STEP_MS)[number % 40 == 10], 0.0005))
+        if number % 60 == 33:
+            inputs += [funding(close - 3 * STEP_MS + 2, 0.001), funding(close - 3 * STEP_MS + 2, 0.0011, revision=1)]
+        if number in (doubt + 4, row + 4):
+            decided = "rejected" if number == doubt + 4 else "confirmed"
+            inputs.append(action(int(bars.open_time[number - 4]), 3.0, decided, revision=1))
+    return inputs
 
 
 def newest(events: Sequence[Event], kind: str, role: str = "champion") -> list[Event]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.kill_hammer import COLUMNS, ROOT
-from tests.fakes.models import bar_events, random_bars, small_bundle
-from tests.fakes.trading import SERIES, projection, promotion, stored
+from tests.fakes.models import random_bars, small_bundle
+from tests.fakes.trading import SERIES, projection, promotion, stored, unquiet
 
 from kalibre.core.events import Event, Kill, Tick, encode_payload, new_event
 from kalibre.features.engine import FeatureSpec
@@ -26,11 +26,13 @@ N_BARS, KILLS = 1_500, 4
 
 
 def inputs() -> list[Event]:
-    """Return bars with ticks between them, and a kill and its release on the way."""
+    """Return an unquiet market with ticks between its bars, and a kill and its release on the way."""
     events: list[Event] = []
-    for number, event in enumerate(bar_events(random_bars(N_BARS, seed=9))):
+    for number, event in enumerate(unquiet(random_bars(N_BARS, seed=9))):
         now = event.event_time + 900_000
-        events += [new_event("clock", now, Tick(now_ms=now)), event]
+        if event.kind == "bar":
+            events.append(new_event("clock", now, Tick(now_ms=now)))
+        events.append(event)
         if number in (500, 600):
             events.append(new_event("kill", now, Kill(engaged=number == 500, by="test", flatten=True)))
     return events
