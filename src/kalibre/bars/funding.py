@@ -171,16 +171,23 @@ def load_funding(log: Reader, bars: Bars, *, as_of: int | None = None) -> FloatA
     """
     if not len(bars):
         return None
+    first_ms, last_ms = int(bars.open_time[0]), int(bars.close_time[-1])
     events = log.read(
         kinds={"funding"},
         key=bars.symbol,
-        start_ms=int(bars.open_time[0]) + 1,
-        end_ms=int(bars.close_time[-1]) + 1,
+        start_ms=first_ms,
+        end_ms=last_ms + _SECOND_MS,
         as_of=as_of,
         newest_revision=True,
     )
-    rates = [(event.event_time, event.payload.rate) for event in events if isinstance(event.payload, Funding)]
-    return funding_by_bar(sorted(rates), bars) if rates else None
+    # Whoever wrote them: to the second, and of two in one second what was recorded last, as the paper engine has it.
+    rates = {
+        event.event_time - event.event_time % _SECOND_MS: event.payload.rate
+        for event in events
+        if isinstance(event.payload, Funding)
+    }
+    due = sorted((time, rate) for time, rate in rates.items() if first_ms < time <= last_ms)
+    return funding_by_bar(due, bars) if due else None
 
 
 def funding_by_bar(rates: Iterable[tuple[int, float]], bars: Bars) -> FloatArray:

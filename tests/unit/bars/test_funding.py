@@ -179,6 +179,15 @@ def test_the_bar_that_closes_at_the_settlement_pays_and_the_newest_revision_coun
     assert {int(t): column[t] for t in np.flatnonzero(column)} == {7: 0.002, 23: 0.004}
 
 
+def test_rates_that_another_writer_stamped_late_count_to_the_second(log):
+    log.append([new_event("BTCUSDT", START + 24 * HOUR + 16, Funding(rate=0.003))], writer="elsewhere")
+    log.append([new_event("BTCUSDT", START + 8 * HOUR + 5, Funding(rate=0.001))], writer="elsewhere")
+    log.append([new_event("BTCUSDT", START + 8 * HOUR, Funding(rate=0.002))], writer="ingest")
+    column = load_funding(log, make_bars([START + k * HOUR for k in range(24)]))
+    assert column is not None
+    assert {int(t): column[t] for t in np.flatnonzero(column)} == {7: 0.002, 23: 0.003}
+
+
 def test_a_settlement_at_the_first_open_was_paid_by_whoever_held_before(log):
     fetch(log, Told([(START + 8 * HOUR, 0.001)]))
     assert load_funding(log, make_bars([START + k * HOUR for k in range(8, 20)])) is None

@@ -10,8 +10,8 @@ import pytest
 from tests.fakes.models import STEP_MS, bar_events, random_bars, small_bundle
 
 from kalibre.bars.calendars import get_calendar
-from kalibre.bars.funding import load_funding
-from kalibre.core.bars import Bars
+from kalibre.bars.funding import fetch_funding, load_funding
+from kalibre.core.bars import Bars, concat
 from kalibre.core.clock import ManualClock
 from kalibre.core.errors import EvaluationError, RegistryError, UsageError
 from kalibre.core.events import Funding, new_event
@@ -22,7 +22,10 @@ from kalibre.log import open_log
 from kalibre.models.bundle import load_bundle
 from kalibre.registry.candidates import backtest_bundle, forecasts, load_study, store_study, train_candidate
 from kalibre.registry.recalibration import recalibrate
+from kalibre.sources import open_source
 from kalibre.sources.simulated import Simulated
+from kalibre.trading.engine import simulate
+from kalibre.trading.policy import Policy
 
 BARS = random_bars(6_000, seed=5)
 STUDY_END = int(BARS.close_time[999])
@@ -194,3 +197,49 @@ def test_training_charges_the_funding_of_the_log(log, tmp_path):
     assert figures["bars_due"] <= np.count_nonzero(load_funding(log, bars)[spanned])  # type: ignore[index]
     assert 0 < figures["bars_charged"] <= figures["bars_due"]
     assert figures["paid"] > 0
+
+
+@pytest.mark.real_data
+def test_the_rates_of_a_real_perpetual_are_charged_to_the_cent(shared_data, tmp_path, log):
+    """The total that the backtest charges is the sum over its positions, worked out settlement by settlement."""
+    crypto = shared_data / "market" / "crypto"
+    source = open_source(
+        "files",
+        path=crypto / "BTCUSDT_perp_15m_2025.parquet",
+        funding_path=crypto / "BTCUSDT_perp_funding8h_2025.parquet",
+    )
+    bars = concat(list(source.history("BTCUSDT", "15m")))
+    start, end = int(bars.open_time[0]), int(bars.close_time[-1]) + 1
+    rates = log.append(fetch_funding(log, source, "BTCUSDT", start_ms=start, end_ms=end), writer="ingest")
+    settings = Settings(
+        home=tmp_path,
+        model=ModelSettings(folds=2, threshold_pairs=50, rounds=30),
+    )
+    study = train_candidate(log, bars, settings, clock=ManualClock(end)).study
+    assert study["settings"]["costs"] == settings.costs.model_dump()
+    # The study's own thresholds may never trade; these do, a hundred times over.
+    bundle = load_bundle(settings.models_dir, study["model_id"])
+    score = forecasts(bundle, bars)[1]
+    high, low = np.nanquantile(score, [0.7, 0.4])
+    bundle = replace(bundle, entry_threshold=float(high), exit_threshold=float(low))
+    funding = load_funding(log, bars)
+    outcome = backtest_bundle(bundle, bars, calendar="24/7", study=study, funding=funding)
+    _, p_up, volatility = forecasts(bundle, bars)
+    policy = Policy(bundle.entry_threshold, bundle.exit_threshold)
+    fills = simulate(
+        bars, p_up, volatility, policy, bundle.costs, bundle.risk, horizon_bars=bundle.horizon_bars, funding=funding
+    ).fills
+    close_at = dict(zip(bars.close_time.tolist(), bars.close.tolist(), strict=True))
+    paid, held, quantity, place = 0.0, 0, 0.0, 0
+    for event in rates:
+        while place < len(fills) and bars.open_time[fills.row[place]] < event.event_time:
+            quantity = float(fills.quantity[place]) if fills.side[place] == 1 else 0.0
+            place += 1
+        assert isinstance(event.payload, Funding)
+        paid += quantity * close_at[event.event_time] * event.payload.rate
+        held += quantity > 0
+    assert len(fills) > 50
+    assert held > 10
+    assert outcome["funding"]["bars_due"] == sum(event.payload.rate != 0 for event in rates)  # type: ignore[union-attr]
+    assert outcome["funding"]["bars_charged"] == held
+    assert outcome["funding"]["paid"] == pytest.approx(paid, rel=1e-12)
