@@ -380,8 +380,8 @@ def test_an_undecided_corporate_action_holds_until_a_person_has_decided(
         held = [reason for reason in answer["reasons"] if "corporate action" in reason]
         if status == "detected":
             assert (answer["signal"], answer["p_up"]) == ("HOLD", None)
-            assert "kalibre actions confirm" in held[0]
-            assert "kalibre actions reject" in held[0]
+            assert "kalibre actions confirm BTCUSDT 20" in held[0]
+            assert "kalibre actions reject BTCUSDT 20" in held[0]
             assert code == 503
             assert held[0] in health["reasons"]
             log.append([new_event("clock", seq, Tick(now_ms=int(time.time() * 1000)))], writer="test")

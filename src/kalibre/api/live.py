@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from kalibre.api.answers import Standing, utc_text
+from kalibre.api.answers import Standing
 from kalibre.api.folds import FeatureFold, Ledger
 from kalibre.api.served import ServedModel
 from kalibre.bars.timeline import Timeline
+from kalibre.core.clock import to_text
 from kalibre.core.errors import CalendarError, KalibreError
 from kalibre.core.events import (
     Account,
@@ -314,11 +315,10 @@ def _frozen(line: Timeline) -> str:
     undecided_ms = line.undecided_ms
     if undecided_ms is None:
         return ""
-    day = utc_text(undecided_ms)[:10]
+    told = f"{line.symbol} {to_text(undecided_ms)[:10]}"
     return (
-        f"{line.symbol}: a corporate action on {day} was detected and nobody has decided on it, so prices from then on "
-        f"stand in a scale that nobody knows: look at `kalibre actions --symbol {line.symbol}`, then run "
-        f"`kalibre actions confirm` or `kalibre actions reject`"
+        f"a corporate action of {told} was detected and nobody has decided on it, so nobody knows the scale of its "
+        f"prices: run `kalibre actions confirm {told}` or `kalibre actions reject {told}`"
     )
 
 
