@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from kalibre.bars.calendars import Calendar, get_calendar
+from kalibre.bars.funding import fetch_funding
 from kalibre.bars.live import ingest_live
+from kalibre.bars.live_funding import LEEWAY_MS
 from kalibre.bars.report import IngestReport
 from kalibre.bars.series import SeriesIngest, place, refill, settle, write
 from kalibre.core.bars import Bar, Bars
 from kalibre.core.clock import Clock
 from kalibre.core.errors import UsageError
 from kalibre.core.events import Event, Gap, series_key
-from kalibre.core.protocols import Source
+from kalibre.core.protocols import FundedSource, Source
 from kalibre.core.timeframe import DAY_MS, timeframe_ms
 from kalibre.log.protocol import EventLog, Reader
 
@@ -44,6 +46,7 @@ def ingest_history(
     What is missing within the history is asked for once more, then announced as a hole. Bars of an exchange, daily or
     shorter, are searched for corporate actions, each stored before the bar that it explains (`action_search`). An
     interrupted run (signal, full disk, locked log) leaves whole chunks; the same call completes it to the same content.
+    What the source knows of funding is stored after the bars.
 
     Parameters
     ----------
@@ -93,7 +96,33 @@ def ingest_history(
         report.no_trade += series.no_trade
         if refresh or until is not None or timeframe_ms(timeframe) == DAY_MS:
             settle(log, series.actions, clock, report)
+    _ingest_funding(log, source, symbol, timeframe, clock, report, start_ms, end_ms, refresh=refresh)
     return report
+
+
+def _ingest_funding(
+    log: EventLog,
+    source: Source,
+    symbol: str,
+    timeframe: str,
+    clock: Clock,
+    report: IngestReport,
+    start_ms: int | None,
+    end_ms: int | None,
+    *,
+    refresh: bool,
+) -> None:
+    """Store the funding that the stored bars of the range have to pay, as far as the source knows it."""
+    newest = log.latest("bar", key=series_key(symbol, timeframe), by="event_time")
+    if newest is None or not isinstance(source, FundedSource):
+        return
+    first = _oldest_time(log, series_key(symbol, timeframe), newest.event_time)
+    last = newest.event_time + timeframe_ms(timeframe)
+    first = first if start_ms is None else max(first, start_ms)
+    last = last if end_ms is None else min(last, end_ms)
+    if first < last:
+        rates = fetch_funding(log, source, symbol, start_ms=first + 1, end_ms=last + LEEWAY_MS, refresh=refresh)
+        write(log, rates, clock, report)
 
 
 def _ranges(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from kalibre.bars.action_search import WRITER
 from kalibre.bars.calendars import Calendar, get_calendar
 from kalibre.bars.checks import Verdict
+from kalibre.bars.live_funding import FundingWatch
 from kalibre.bars.report import IngestReport
 from kalibre.bars.series import SeriesIngest, place, refill, write
 from kalibre.core.bars import Bar
@@ -61,6 +62,12 @@ class _Symbol:
     queue: asyncio.Queue[SourceBar | None] = field(default_factory=lambda: asyncio.Queue(_QUEUE))
     open_gaps: list[_OpenGap] = field(default_factory=list)
     stopping: bool = False
+    funding: FundingWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Watch the funding beside the bars."""
+        series, patience_s = self.series, self.settings.heal_patience_s
+        self.funding = FundingWatch(self.log, series.source, series.symbol, patience_s, notes=self.report.notes)
 
     async def run(self) -> None:
         """Take bars from the queue until it is closed by None."""
@@ -96,7 +103,15 @@ class _Symbol:
         for bar in sorted(fetched or [], key=lambda one: one.open_time):
             events += series.judge(bar, "backfilled", now_ms=now_ms, trusted=True)[0]
         accepted = [event.event_time for event in events if event.kind == "bar"]
+        if accepted:
+            self._store(await self._settled(min(accepted), max(accepted)))
         self._store(events + series.account(accepted))
+
+    async def _settled(self, first_open: int, last_open: int) -> list[Event]:
+        """Return the funding that bars about to be stored have to pay."""
+        series = self.series
+        from_ms = first_open if series.cursor is None else series.calendar.bar_end(series.timeframe, series.cursor)
+        return await self.funding.settled(from_ms, series.calendar.bar_end(series.timeframe, last_open))
 
     async def _take(self, item: SourceBar) -> None:
         bar, series = item.bar, self.series
@@ -106,6 +121,7 @@ class _Symbol:
             series.refuse(bar.open_time, codes)
             self._store([series.quarantine_event(bar, codes, detail, item.provenance)])
             return
+        self._store(await self._settled(bar.open_time, bar.open_time))
         events: list[Event] = []
         healed: list[int] = []
         missing = series.missing_before(bar.open_time)
@@ -199,7 +215,8 @@ async def ingest_live(
 
     Each symbol has a worker of its own: while one waits for missing bars, the others go on. Before a bar is stored,
     what is missing before it is fetched from `source.history` and stored first (`backfilled`); where the source cannot,
-    the gap is announced (`open`), tried again, and in the end called a hole. A bar that claims to be late or corrected
+    the gap is announced (`open`), tried again, and in the end called a hole. Funding that the bar has to pay is stored
+    before it too, where the source tells it in time. A bar that claims to be late or corrected
     is believed when the source, asked for that time, says the same. A late bar comes after newer ones in the log.
 
     Parameters

@@ -8,7 +8,7 @@ from typing import Any
 
 from kalibre.bars.reasons import REASONS
 from kalibre.core.clock import to_text
-from kalibre.core.events import BarClosed, BarQuarantined, CorporateAction, Event, Gap
+from kalibre.core.events import BarClosed, BarQuarantined, CorporateAction, Event, Funding, Gap
 
 
 @dataclass
@@ -33,6 +33,7 @@ class IngestReport:
     bars_in_holes: int = 0
     actions: list[str] = field(default_factory=list)
     """Corporate actions found, one a day, with the newest word on each."""
+    funding_rates: int = 0
     held: tuple[int, ...] = ()
     first_ms: int | None = None
     last_ms: int | None = None
@@ -50,6 +51,8 @@ class IngestReport:
                 self.quarantined.update(payload.reasons)
             elif isinstance(payload, Gap):
                 self._count_gap(payload)
+            elif isinstance(payload, Funding):
+                self.funding_rates += 1
             elif isinstance(payload, CorporateAction):
                 self._count_action(event.event_time, payload)
 
@@ -83,7 +86,7 @@ class IngestReport:
     def wrote_nothing(self) -> bool:
         """True if the log is as it was."""
         gaps = self.gaps_found or self.gaps_healed or self.holes
-        return not (self.bars_written or self.quarantined or gaps or self.actions)
+        return not (self.bars_written or self.quarantined or gaps or self.actions or self.funding_rates)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -113,6 +116,8 @@ class IngestReport:
         if self.no_trade:
             rows.append(("no trade", f"{self.no_trade:,} fillers of the source, announced as holes"))
         rows += [("corporate action", action) for action in self.actions]
+        if self.funding_rates:
+            rows.append(("funding", f"{self.funding_rates:,} settlements"))
         if self.held:
             rows.append(("waiting", f"{len(self.held)} bar(s) until the next confirm them"))
         return rows + [("note", note) for note in self.notes]
