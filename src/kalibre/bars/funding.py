@@ -14,6 +14,7 @@ from kalibre.core.clock import to_text
 from kalibre.core.errors import SourceFormatError, UsageError
 from kalibre.core.events import Event, Funding, new_event
 from kalibre.core.protocols import FloatArray, FundedSource, Source
+from kalibre.core.timeframe import DAY_MS
 from kalibre.log.protocol import Reader
 
 MAX_RATE = 0.1
@@ -169,8 +170,29 @@ def load_funding(log: Reader, bars: Bars, *, as_of: int | None = None) -> FloatA
     Shape (n_bars,): the sum of the rates with `open_time[t] < settlement <= close_time[t]`; what was settled in a hole
     is paid by the next bar. 0 where none was due; None if no recorded rate falls due within the bars.
     """
+    due = _due(log, bars, as_of)
+    return funding_by_bar(due, bars) if due else None
+
+
+def missing_funding(log: Reader, bars: Bars, *, as_of: int | None = None) -> list[tuple[int, int]]:
+    """Return the stretches of a funded series for which no rate is recorded, so that holding looks free there.
+
+    Returns
+    -------
+    (start, end), UTC ms: more than a day without a settlement, from the first open to the last close. Empty where no
+    rate at all falls due: such a market has no funding.
+    """
+    due = _due(log, bars, as_of)
+    if not due:
+        return []
+    times = [int(bars.open_time[0]), *(time for time, _ in due), int(bars.close_time[-1])]
+    return [(earlier, later) for earlier, later in pairwise(times) if later - earlier > DAY_MS]
+
+
+def _due(log: Reader, bars: Bars, as_of: int | None) -> list[tuple[int, float]]:
+    """Return the recorded (settlement, rate) that the bars have to pay, oldest first."""
     if not len(bars):
-        return None
+        return []
     first_ms, last_ms = int(bars.open_time[0]), int(bars.close_time[-1])
     events = log.read(
         kinds={"funding"},
@@ -186,8 +208,7 @@ def load_funding(log: Reader, bars: Bars, *, as_of: int | None = None) -> FloatA
         for event in events
         if isinstance(event.payload, Funding)
     }
-    due = sorted((time, rate) for time, rate in rates.items() if first_ms < time <= last_ms)
-    return funding_by_bar(due, bars) if due else None
+    return sorted((time, rate) for time, rate in rates.items() if first_ms < time <= last_ms)
 
 
 def funding_by_bar(rates: Iterable[tuple[int, float]], bars: Bars) -> FloatArray:

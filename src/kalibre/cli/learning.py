@@ -129,7 +129,7 @@ def backtest(
     config: ConfigOption = None,
 ) -> None:
     """Trade a stored model on stored bars; says which of them it had learnt from."""
-    from kalibre.bars.funding import load_funding
+    from kalibre.bars.funding import load_funding, missing_funding
     from kalibre.models.bundle import load_bundle
     from kalibre.registry.candidates import backtest_bundle, load_study, model_of
 
@@ -140,9 +140,11 @@ def backtest(
         bars = stored_bars(
             log, settings, symbol or bundle.symbol, timeframe=bundle.timeframe, timerange=timerange, days=days
         )
-        funding = load_funding(log, bars)
+        funding, missing = load_funding(log, bars), missing_funding(log, bars)
     study = load_study(settings, chosen)
-    outcome = backtest_bundle(bundle, bars, calendar=settings.market.calendar, study=study, funding=funding)
+    outcome = backtest_bundle(
+        bundle, bars, calendar=settings.market.calendar, study=study, funding=funding, funding_missing=missing
+    )
 
     def show(console: Console) -> None:
         from rich.table import Table

@@ -250,6 +250,10 @@ def _facts(study: Study, words: Mapping[str, str], numbers: Numbers) -> list[tup
             for window in (study["walk_forward"], study["final"])
             if window is not None
         ),
+        *(
+            (words["funding_missing"], f"{_day(start)} - {_day(end)}")
+            for start, end in study.get("funding_missing", ())
+        ),
     ]
 
 

@@ -99,6 +99,7 @@ _EN: Final[dict[str, str]] = {
     "calibrator_platt": "Platt",
     "calibrator_identity": "none",
     "funding": "Funding",
+    "funding_missing": "No funding recorded, so holding looks free",
     "funding_none": "no funding recorded",
     "funding_paid": (
         "a position was held at {charged} of the {due} closes where a rate was due: "
@@ -219,6 +220,7 @@ _TR: Final[dict[str, str]] = {
     "calibrator_platt": "Platt",
     "calibrator_identity": "yok",
     "funding": "Fonlama",
+    "funding_missing": "Fonlama kaydı yok, tutmak bedava görünür",
     "funding_none": "kayıtlı fonlama yok",
     "funding_paid": (
         "fonlama anına denk gelen {due} kapanışın {charged} tanesinde pozisyon vardı: "

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kalibre.core.bars import Bars
-from kalibre.core.clock import Clock, SystemClock
+from kalibre.core.clock import Clock, SystemClock, to_text
 from kalibre.core.errors import RegistryError, UsageError
 from kalibre.core.events import ModelTrained, Promotion, new_event, series_key
 from kalibre.core.protocols import FloatArray
@@ -54,7 +54,7 @@ def train_candidate(
         Whatever the study refuses (too few bars, one class only, a full disk); then nothing is stored.
     """
     from kalibre.bars.calendars import get_calendar
-    from kalibre.bars.funding import load_funding
+    from kalibre.bars.funding import load_funding, missing_funding
     from kalibre.evaluation.study import run_study
 
     now_ms = (clock or SystemClock()).now_ms()
@@ -68,7 +68,7 @@ def train_candidate(
         created_at_ms=now_ms,
         funding=load_funding(log, bars),
     )
-    study = result.as_dict()
+    study = {**result.as_dict(), "funding_missing": missing_funding(log, bars)}
     folder = result.bundle.save(settings.models_dir)
     store_study(settings, study)
     record_model(log, result.bundle, now_ms)
@@ -181,7 +181,13 @@ def forecasts(bundle: ModelBundle, bars: Bars) -> tuple[FloatArray, FloatArray, 
 
 
 def backtest_bundle(
-    bundle: ModelBundle, bars: Bars, *, calendar: str, study: Mapping[str, Any], funding: FloatArray | None = None
+    bundle: ModelBundle,
+    bars: Bars,
+    *,
+    calendar: str,
+    study: Mapping[str, Any],
+    funding: FloatArray | None = None,
+    funding_missing: Sequence[tuple[int, int]] = (),
 ) -> dict[str, Any]:
     """Trade a bundle on bars with its own thresholds, costs and limits; counts the bars its study had already seen.
 
@@ -190,6 +196,8 @@ def backtest_bundle(
     funding
         Shape (n_bars,), what a long pays a bar, as `kalibre.bars.funding.load_funding` gives it; None where no rate is
         recorded. The result's `funding` says what was charged, and in a `note` where study and backtest differ.
+    funding_missing
+        Stretches for which no rate is recorded, as `kalibre.bars.funding.missing_funding` tells them; noted too.
 
     Raises
     ------
@@ -218,11 +226,13 @@ def backtest_bundle(
         "bars": len(bars),
         "bars_seen_by_its_study": seen,
         **outcome.as_dict(),
-        "funding": _funding_entry(bundle, bars, outcome.funding),
+        "funding": _funding_entry(bundle, bars, outcome.funding, funding_missing),
     }
 
 
-def _funding_entry(bundle: ModelBundle, bars: Bars, paid: FundingPaid | None) -> dict[str, Any]:
+def _funding_entry(
+    bundle: ModelBundle, bars: Bars, paid: FundingPaid | None, missing: Sequence[tuple[int, int]]
+) -> dict[str, Any]:
     charged = {"bars_due": 0, "bars_charged": 0, "paid": 0.0} if paid is None else asdict(paid)
     note = ""
     if paid is None:
@@ -234,4 +244,7 @@ def _funding_entry(bundle: ModelBundle, bars: Bars, paid: FundingPaid | None) ->
         )
     elif paid is not None and not bundle.funded:
         note = "the model's study knew of no funding: its thresholds were chosen as if holding were free"
+    if missing:
+        spans = ", ".join(f"{to_text(start)} to {to_text(end)}" for start, end in missing)
+        note = f"{note}; " * bool(note) + f"no rate is recorded from {spans}: holding looks free there"
     return {**charged, "charged_in_study": bundle.funded, "note": note}

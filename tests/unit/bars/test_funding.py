@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kalibre.bars.funding import MAX_RATE, fetch_funding, funding_by_bar, load_funding
+from kalibre.bars.funding import MAX_RATE, fetch_funding, funding_by_bar, load_funding, missing_funding
 from kalibre.core.bars import Bars
 from kalibre.core.errors import SourceFormatError, UsageError
 from kalibre.core.events import Funding, new_event
@@ -191,6 +191,23 @@ def test_rates_that_another_writer_stamped_late_count_to_the_second(log):
 def test_a_settlement_at_the_first_open_was_paid_by_whoever_held_before(log):
     fetch(log, Told([(START + 8 * HOUR, 0.001)]))
     assert load_funding(log, make_bars([START + k * HOUR for k in range(8, 20)])) is None
+
+
+def test_stretches_without_any_rate_are_named(log):
+    bars = make_bars([START + k * HOUR for k in range(240)])
+    assert missing_funding(log, bars) == []
+    assert missing_funding(log, bars[:0]) == []
+    rates = [(START + 8 * k * HOUR, 1e-4) for k in range(1, 31)]
+    fetch(log, Told([*rates[5:12], *rates[16:]]))
+    assert missing_funding(log, bars) == [(START, rates[5][0]), (rates[11][0], rates[16][0])]
+    fetch(log, Told(rates))
+    assert missing_funding(log, bars) == []
+
+
+def test_a_rate_of_zero_is_recorded_and_a_daily_settlement_is_no_gap(log):
+    bars = make_bars([START + k * HOUR for k in range(240)])
+    fetch(log, Told([(START + 24 * k * HOUR, 0.0) for k in range(1, 11)]))
+    assert missing_funding(log, bars) == []
 
 
 @st.composite

@@ -154,6 +154,8 @@ def test_the_report_says_what_funding_cost_or_that_none_was_recorded(study: dict
     assert "at 3 of the 12 closes where a rate was due: 5.00 received, 0.05 % of the starting cash" in english
     assert "1.200 kapanışın 310 tanesinde pozisyon vardı: 42,12 ödendi, başlangıç nakdinin %0,42 kadarı" in turkish
     assert "5,00 alındı" in turkish
+    gap = {**funded, "funding_missing": [[1_704_067_200_000, 1_706_745_600_000]]}
+    assert "holding looks free 2024-01-01 - 2024-02-01" in _seen(gap, tmp_path, "en")
     # A study of before funding was charged has no such entry.
     old = {key: value for key, value in study["walk_forward"].items() if key != "funding"}
     assert "no funding recorded" in _seen({**study, "walk_forward": old}, tmp_path, "en")

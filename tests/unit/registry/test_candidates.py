@@ -84,6 +84,9 @@ def test_a_backtest_without_funding_says_so(bundle):
     }
     funded = backtest_bundle(replace(bundle, funded=True), BARS, calendar="24/7", study=study)["funding"]
     assert "though the model's study charged it" in funded["note"]
+    gap = [(STUDY_END, STUDY_END + 86_400_000)]
+    partly = backtest_bundle(bundle, BARS, calendar="24/7", study=study, funding_missing=gap)["funding"]
+    assert "; no rate is recorded from 2024-01-11" in partly["note"]
     unlike = backtest_bundle(bundle, BARS, calendar="24/7", study=study, funding=np.zeros(len(BARS)))["funding"]
     assert "knew of no funding" in unlike["note"]
 
@@ -188,6 +191,7 @@ def test_training_charges_the_funding_of_the_log(log, tmp_path):
     free = train_candidate(log, bars, settings, final=False, clock=ManualClock(int(bars.close_time[-1])))
     assert not free.bundle.funded
     assert free.study["walk_forward"]["funding"] is None
+    assert free.study["funding_missing"] == []
     store_rates(log, bars, 0.001)
     paid = train_candidate(log, bars, settings, final=False, clock=ManualClock(int(bars.close_time[-1]) + STEP_MS))
     assert paid.bundle.funded
