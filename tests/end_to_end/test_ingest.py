@@ -16,15 +16,18 @@ import numpy as np
 import pytest
 from tests.fakes.exchange import FakeExchange
 from tests.fakes.exchange_listener import random_market
+from tests.unit.bars.test_action_search import rough
 
 from kalibre.bars.history import load_bars
-from kalibre.bars.ingest import ingest_history, ingest_live
+from kalibre.bars.ingest import Progress, ingest_history, ingest_live
 from kalibre.bars.live import LiveSettings
+from kalibre.bars.report import IngestReport
 from kalibre.core.bars import Bars
 from kalibre.core.clock import Clock, ManualClock
 from kalibre.core.errors import LogError, LogLockedError
 from kalibre.core.events import encode_payload
 from kalibre.log import open_log
+from kalibre.log.protocol import EventLog
 from kalibre.sources import open_source
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,13 +36,10 @@ START = 1_704_067_200_000
 
 SCRIPT = """
 import resource, signal, sys
-import numpy as np
-from kalibre.bars.ingest import ingest_history
-from kalibre.core.clock import ManualClock
 from kalibre.log import open_log
-from tests.end_to_end.test_ingest import faulty_market, in_chunks
+from tests.end_to_end.test_ingest import ingest
 
-url, limit, stay_at = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+url, limit, stay_at, market = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 
 
 def progress(read, last):
@@ -52,8 +52,7 @@ if limit:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 with open_log(url) as log:
-    report = ingest_history(log, in_chunks(faulty_market()), "X", "1m", calendar="24/7", clock=ManualClock(10**13),
-                            progress=progress)
+    ingest(log, market, progress=progress)
 print("done", flush=True)
 """
 
@@ -81,17 +80,27 @@ def faulty_market() -> Bars:
 
 
 class in_chunks:  # noqa: N801
-    """A source that hands out a series in pieces of 250."""
+    """A source that hands out a series in pieces."""
 
     name = "pieces"
 
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
+    def __init__(self, bars: Bars, size: int = 250) -> None:
+        self._bars, self._size = bars, size
 
     def history(self, symbol, timeframe, *, start_ms=None, end_ms=None):  # type: ignore[no-untyped-def]
         part = self._bars.between(start_ms, end_ms)
-        for i in range(0, len(part), 250):
-            yield part[i : i + 250]
+        for i in range(0, len(part), self._size):
+            yield part[i : i + self._size]
+
+
+def ingest(log: EventLog, market: str = "faulty", progress: Progress | None = None) -> IngestReport:
+    """Ingest the faulty market, or a share of Borsa Istanbul with splits, in pieces of three sessions."""
+    clock = ManualClock(10**13)
+    if market == "faulty":
+        source = in_chunks(faulty_market())
+        return ingest_history(log, source, "X", "1m", calendar="24/7", clock=clock, progress=progress)
+    source = in_chunks(Bars.from_rows("X", "1h", rough("1h")), 24)
+    return ingest_history(log, source, "X", "1h", calendar="XIST", clock=clock, progress=progress)
 
 
 def content(url: str) -> list[tuple[object, bytes]]:
@@ -103,7 +112,7 @@ def content(url: str) -> list[tuple[object, bytes]]:
 def whole(tmp_path: Path) -> list[tuple[object, bytes]]:
     url = f"sqlite:///{tmp_path / 'whole.sqlite'}"
     with open_log(url) as log:
-        report = ingest_history(log, in_chunks(faulty_market()), "X", "1m", calendar="24/7", clock=ManualClock(10**13))
+        report = ingest(log)
     assert (report.bars_written, report.holes, report.bars_in_holes) == (3_990, 4, 10)
     assert report.quarantined == {"price_magnitude": 1, "spike": 1, "not_finite": 1}
     return content(url)
@@ -111,12 +120,12 @@ def whole(tmp_path: Path) -> list[tuple[object, bytes]]:
 
 def resume(url: str) -> None:
     with open_log(url) as log:
-        ingest_history(log, in_chunks(faulty_market()), "X", "1m", calendar="24/7", clock=ManualClock(10**13))
+        ingest(log)
 
 
-def start(url: str, *, limit: int = 0, stay_at: int = 0) -> subprocess.Popen[str]:
+def start(url: str, *, limit: int = 0, stay_at: int = 0, market: str = "faulty") -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
-    command = [sys.executable, "-c", SCRIPT, url, str(limit), str(stay_at)]
+    command = [sys.executable, "-c", SCRIPT, url, str(limit), str(stay_at), market]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
 
@@ -142,6 +151,28 @@ def test_a_signal_in_the_middle(tmp_path: Path, kind: str, after: int) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.parametrize(("sessions", "status"), [(30, None), (33, "detected"), (36, "confirmed")])
+def test_a_kill_around_a_split_ends_in_the_same_actions(tmp_path: Path, sessions: int, status: str | None) -> None:
+    """Killed before the split of session 30, while it waits to be judged, and once it is."""
+    url = f"sqlite:///{tmp_path / 'log.sqlite'}"
+    process = start(url, stay_at=8 * sessions, market="split")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) >= 8 * sessions:
+            break
+    process.kill()
+    process.communicate(timeout=60)
+    with open_log(url) as log:
+        actions = [event.payload for event in log.read(kinds={"corporate_action"}, newest_revision=True)]
+        assert [one.status for one in actions] == ([] if status is None else [status])  # type: ignore[attr-defined]
+        ingest(log, "split")
+    whole = f"sqlite:///{tmp_path / 'whole.sqlite'}"
+    with open_log(whole) as log:
+        ingest(log, "split")
+    assert content(url) == content(whole)
+
+
+@pytest.mark.fault
 def test_a_full_disk(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'log.sqlite'}"
     process = start(url, limit=400_000)
@@ -164,15 +195,7 @@ def test_a_locked_log(tmp_path: Path) -> None:
                 blocker.execute("BEGIN IMMEDIATE")
 
         with pytest.raises(LogLockedError) as refused:
-            ingest_history(
-                log,
-                in_chunks(faulty_market()),
-                "X",
-                "1m",
-                calendar="24/7",
-                clock=ManualClock(10**13),
-                progress=lock_in_the_middle,
-            )
+            ingest(log, progress=lock_in_the_middle)
         assert isinstance(refused.value, LogError)
         blocker.execute("ROLLBACK")
         blocker.close()
