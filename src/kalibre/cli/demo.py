@@ -74,7 +74,8 @@ def demo(
         console.print(f"{words['took']:<{width}}  {took}", markup=False)
 
     stages = {outcome["study"]["symbol"]: outcome["seconds"] for outcome in outcomes}
-    emit({"markets": summary, "report": report, "seconds": seconds, "stages": stages}, as_json=as_json, show=show)
+    markets = [_figures(outcome) for outcome in outcomes]
+    emit({"markets": markets, "report": report, "seconds": seconds, "stages": stages}, as_json=as_json, show=show)
 
 
 def _say(text: str) -> None:
@@ -93,6 +94,22 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
+def _figures(outcome: dict[str, Any]) -> dict[str, Any]:
+    """Return what a program wants to know, the same in every language."""
+    study = outcome["study"]
+    forecast, trading = study["walk_forward"]["forecast"], study["walk_forward"]["trading"]
+    return {
+        **{name: study[name] for name in ("symbol", "timeframe", "model_id", "qualifies")},
+        "gates": {gate["name"]: gate["passed"] for gate in study["gates"]},
+        "auc": forecast["auc"],
+        "ece": forecast["ece"],
+        "sharpe": trading["sharpe"],
+        "max_drawdown": trading["max_drawdown"],
+        "dsr": study["significance"]["dsr"],
+        "paper": outcome["paper"],
+    }
+
+
 def _live(paper: dict[str, Any], words: Mapping[str, str], numbers: Numbers) -> dict[str, str]:
     """Return what happened on paper after the study, as rows that the report and the terminal show alike."""
     rows = {words["live_bars"]: numbers.count(paper["live_bars"])}
@@ -108,16 +125,15 @@ def _live(paper: dict[str, Any], words: Mapping[str, str], numbers: Numbers) -> 
 
 
 def _summary(outcome: dict[str, Any], words: Mapping[str, str], numbers: Numbers) -> dict[str, str]:
-    study = outcome["study"]
-    forecast, trading = study["walk_forward"]["forecast"], study["walk_forward"]["trading"]
-    passed = sum(gate["passed"] for gate in study["gates"])
+    figures = _figures(outcome)
+    gates = figures["gates"].values()
     return {
-        words["verdict"]: words["yes" if study["qualifies"] else "no"],
-        words["gates"]: words["gates_value"].format(passed=passed, gates=len(study["gates"])),
-        words["auc"]: numbers.text(forecast["auc"]),
-        words["ece"]: numbers.text(forecast["ece"]),
-        words["sharpe"]: numbers.text(trading["sharpe"], 2),
-        words["max_drawdown"]: numbers.percent(trading["max_drawdown"]),
-        words["dsr"]: numbers.text(study["significance"]["dsr"]),
-        **_live(outcome["paper"], words, numbers),
+        words["verdict"]: words["yes" if figures["qualifies"] else "no"],
+        words["gates"]: words["gates_value"].format(passed=sum(gates), gates=len(gates)),
+        words["auc"]: numbers.text(figures["auc"]),
+        words["ece"]: numbers.text(figures["ece"]),
+        words["sharpe"]: numbers.text(figures["sharpe"], 2),
+        words["max_drawdown"]: numbers.percent(figures["max_drawdown"]),
+        words["dsr"]: numbers.text(figures["dsr"]),
+        **_live(figures["paper"], words, numbers),
     }

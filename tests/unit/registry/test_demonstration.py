@@ -8,7 +8,7 @@ from string import Formatter
 
 import pytest
 
-from kalibre.cli.demo import _live, _summary
+from kalibre.cli.demo import _figures, _live, _summary
 from kalibre.evaluation.report import Numbers
 from kalibre.log import open_log
 from kalibre.registry.demonstration import MARKETS, Market, demonstrate, settings_of
@@ -61,6 +61,9 @@ def test_a_market_goes_the_whole_way_in_turkish(home: Path) -> None:
         assert kill is not None
         assert sum(event.seq > kill.seq for event in log.read(kinds={"bar"})) == paper["bars_after_kill"]
     words, numbers = WORDS["tr"], Numbers("tr")
+    figures = _figures(outcome)
+    assert (figures["symbol"], figures["qualifies"], figures["paper"]) == ("EDGE", False, paper)
+    assert not all(figures["gates"].values())
     rows = _summary(outcome, words, numbers)
     assert rows.items() >= _live(paper, words, numbers).items()
     assert rows[words["verdict"]] == "yeterli model yok"
