@@ -96,7 +96,11 @@ class FundedSource(Source, Protocol):
 
 @runtime_checkable
 class Label(Protocol):
-    """What a model learns to foresee. One file each in `labels/`."""
+    """What a model learns to foresee. One file each in `labels/`.
+
+    `horizon_bars` says how far it looks ahead, and `lookback_bars` (0 where it is not declared) how many bars before
+    its sample it reads: the verification holds it to both.
+    """
 
     name: ClassVar[str]
 

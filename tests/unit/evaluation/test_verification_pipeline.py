@@ -21,6 +21,7 @@ from kalibre.core.protocols import Label
 from kalibre.evaluation.materials import named_label
 from kalibre.evaluation.pipeline import LABEL_COLUMNS, Pipeline, label_columns, label_warmup
 from kalibre.evaluation.verification import verify, verify_pipeline
+from kalibre.features.engine import FeatureEngine, FeatureSpec
 from kalibre.models.bundle import ModelBundle
 
 COLUMNS = ("realised_volatility_20", "rsi_14", "log_return_1")
@@ -79,6 +80,20 @@ def test_the_warmup_of_a_label_is_as_long_as_needed_and_no_longer(label: str, ba
     report = verify(columns, bars, warmup=short, cuts=5)
     assert report.start_dependent > 0
     assert report.rewritten == report.mismatched == 0
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_labels_of_an_exchange_with_nights_and_holes_are_clean(label: str) -> None:
+    calendar = get_calendar("XIST")
+    opens = calendar.expected_opens("1h", 1_700_000_000_000, 1_710_000_000_000)
+    kept = np.delete(opens, [200, 201, 330, 480])
+    whole = simulated_bars(len(kept), seed=8)
+    bars = replace(whole, timeframe="1h", open_time=kept)
+    engine = FeatureEngine(FeatureSpec("1h", columns=("range_relative",)))
+    report = verify_pipeline(bars, Pipeline(engine, named_label(label, 4, calendar)), cuts=30)
+    assert report.clean, str(report)
+    known = label_columns(named_label("direction", 4, calendar), bars)[:, 0].sum()
+    assert known == len(kept) - 4 - 3 * 4, "three holes, each of which four horizons would have to cross"
 
 
 class Chosen:
