@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from kalibre.bars.timeline import Timeline
@@ -62,7 +63,7 @@ class Moment(NamedTuple):
 
     def state(self) -> dict[str, Any]:
         """Return it by names."""
-        rest = json.dumps([self.open_forecasts, self.base, self.vacancy])
+        rest = msgspec.json.encode([self.open_forecasts, self.base, self.vacancy]).decode()
         return {"ledger": self.ledger, "positions": self.positions, "rest": rest}
 
     @classmethod

@@ -14,6 +14,7 @@ from functools import cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from kalibre.bars.timeline import Change, Timeline
@@ -301,11 +302,11 @@ class SeriesState:
         state |= _Before.of(self).state("now.")
         if self._before is not None:
             state |= self._before.state("before.")
-        state["specs"] = json.dumps({name: spec.as_dict() for name, spec in self._specs.items()}, sort_keys=True)
-        state["counts"] = json.dumps([self.n_next, self._rewritten])
+        state["specs"] = "{" + ",".join(f'"{name}":{_text(self._specs[name])}' for name in sorted(self._specs)) + "}"
+        state["counts"] = _encode([self.n_next, self._rewritten])
         for role, book in self.books.items():
             holder = [book.model_id, book.digest, book.flatten_ms, book.failure, book.told]
-            state[f"{role}.holder"] = json.dumps(holder)
+            state[f"{role}.holder"] = _encode(holder)
         return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -346,7 +347,7 @@ class _Before(NamedTuple):
 
     def state(self, prefix: str) -> dict[str, Any]:
         """Return it by names."""
-        state: dict[str, Any] = {f"{prefix}rest": json.dumps([self.carried_ms, self.frozen, self.owed])}
+        state: dict[str, Any] = {f"{prefix}rest": _encode([self.carried_ms, self.frozen, self.owed])}
         for name, parts in self.engines.items():
             state |= {f"{prefix}engine.{name}.{part}": value for part, value in parts.items()}
         for role, moment in self.moments.items():
@@ -374,6 +375,16 @@ def _owing(owed: Owed, change: tuple[int, float], carried_ms: int, step_ms: int)
     return (*owed, change) if carried_ms >= 0 and change[0] <= carried_ms + step_ms else owed
 
 
+def _encode(value: Any) -> str:
+    # The state is written at every batch: several times as fast as `json.dumps`.
+    return msgspec.json.encode(value).decode()
+
+
+@cache
+def _text(spec: FeatureSpec) -> str:
+    return json.dumps(spec.as_dict(), sort_keys=True)
+
+
 @cache
 def _name(spec: FeatureSpec) -> str:
-    return sha256(json.dumps(spec.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
+    return sha256(_text(spec).encode()).hexdigest()[:16]
