@@ -12,6 +12,7 @@ from tests.fakes.trading import (
     action,
     assert_equal_to_backtest,
     backtested,
+    funding,
     newest,
     projection,
     promotion,
@@ -19,6 +20,7 @@ from tests.fakes.trading import (
 )
 
 from kalibre.bars.corporate_actions import DatedAction, adjust
+from kalibre.bars.funding import funding_by_bar
 from kalibre.bars.timeline import Timeline
 from kalibre.core.bars import Bars
 from kalibre.core.events import CorporateAction, Event, Kill, new_event
@@ -105,8 +107,12 @@ def undecided(traded: Bars, row: int, decided: str, *, until: int = DECIDED) -> 
     return [*events[:row], doubt, *events[row:until], decision, *events[until:]]
 
 
+RATES = [(START_MS + 20 * STEP_MS * number, 0.001 * number) for number in range(1, 20)]
+
+
 def carried(bundle: ModelBundle, bars: Bars, frozen: range) -> np.ndarray:  # type: ignore[type-arg]
     """Return cash, quantity, equity at each close of an engine that orders nothing while frozen: the oracle."""
+    rates = funding_by_bar(RATES, bars)
     ledger = new_ledger(RISK)
     policy = Policy(bundle.entry_threshold, bundle.exit_threshold)
     conditions = terms(policy, COSTS, RISK, horizon_bars=bundle.horizon_bars, step_ms=STEP_MS)
@@ -116,7 +122,7 @@ def carried(bundle: ModelBundle, bars: Bars, frozen: range) -> np.ndarray:  # ty
         if t in frozen:
             ledger[PENDING] = NOTHING
         prices = (int(bars.open_time[t]), bars.open[t], bars.close[t])
-        step(ledger, conditions, *prices, p_up[t], volatility[t], 0.0, t not in frozen)
+        step(ledger, conditions, *prices, p_up[t], volatility[t], rates[t], t not in frozen)
         rows.append(ledger[[CASH, QUANTITY, EQUITY]].copy())
     return np.array(rows)
 
@@ -125,13 +131,15 @@ def carried(bundle: ModelBundle, bars: Bars, frozen: range) -> np.ndarray:  # ty
 @pytest.mark.parametrize("pending", ["buy", "sell"])
 def test_it_stands_still_until_somebody_decides(bundle: ModelBundle, decided: str, pending: str) -> None:
     whole = random_bars(400, seed=9)
-    orders = np.flatnonzero(backtested(bundle, whole).action == (1 if pending == "buy" else 2))
+    free = backtested(bundle, whole, funding=funding_by_bar(RATES, whole))
+    orders = np.flatnonzero(free.action == (1 if pending == "buy" else 2))
     row = int(orders[orders > 120][0]) + 1
     until = row + 20
     traded = split(whole, row) if decided == "confirmed" else whole
     bars, scale = forward(traded, row) if decided == "confirmed" else (whole, np.ones(len(whole)))
     frozen = range(row, until)
-    emitted = play(fresh(bundle), [promotion(bundle), *undecided(traded, row, decided, until=until)])
+    rates = [funding(time, rate) for time, rate in RATES]  # two of them settle while it stands still
+    emitted = play(fresh(bundle), [promotion(bundle), *rates, *undecided(traded, row, decided, until=until)])
     closes = set(bars.close_time[row:until].tolist())
 
     (cancelled,) = [one for one in newest(emitted, "order_cancelled") if one.event_time == bars.close_time[row - 1]]

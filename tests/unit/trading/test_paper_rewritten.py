@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from tests.fakes.models import STEP_MS, bar_events, random_bars, small_bundle
 from tests.fakes.trading import Models, action, funding, newest, projection, promotion
 
-from kalibre.bars.timeline import Timeline
+from kalibre.bars.timeline import Change, Timeline
 from kalibre.core.bars import Bars
 from kalibre.core.events import Event, Kill, Tick, new_event
 from kalibre.features.engine import FeatureEngine, FeatureSpec
 from kalibre.log.replay import copy_state, state_digest
 from kalibre.models.bundle import ModelBundle
 from kalibre.trading.paper import PaperProjection
+from kalibre.trading.series import SeriesState
 
 COLUMNS = ("roc_10", "realised_volatility_20", "range_relative", "roc_3")
 BUNDLE = small_bundle(columns=COLUMNS, entry_threshold=0.6, exit_threshold=0.5)
@@ -43,9 +44,7 @@ def as_kept(events: list[Event], keep: int) -> dict[int, float]:
     """Return by time what the model says at each bar that was the newest, of the bars known then: the oracle."""
     line, said = Timeline("BTCUSDT", "15m", keep=keep), {}
     for event in events:
-        newest_ms = line.last.open_time if line.last else -1
-        line.take(event)
-        if event.kind == "bar" and event.event_time >= newest_ms:
+        if line.take(event) in (Change.NEXT, Change.CORRECTED):
             said[event.event_time + STEP_MS] = float(predicted(BUNDLE, line.history())[-1])
     return said
 
@@ -190,6 +189,26 @@ def sessions(draw: st.DrawFn) -> list[Event]:
     ]
     inputs.append((draw(st.integers(0, 60)), promotion(RIVAL, "challenger")))
     return [promotion(BUNDLE), *(event for _, event in sorted(inputs, key=lambda one: one[0]))]
+
+
+@settings(max_examples=25, deadline=None)
+@given(sessions())
+def test_every_forecast_is_of_what_was_known_in_time_order(inputs: list[Event]) -> None:
+    known = [event for event in inputs if event.kind in ("bar", "corporate_action")]
+    expected = as_kept(known, 3_000)
+    forecasts = newest(play(fresh(), inputs), "forecast")
+    assert [event.event_time for event in forecasts] == sorted(expected)
+    for event in forecasts:
+        if not (event.payload.abstained or "").startswith("frozen"):  # type: ignore[attr-defined]
+            p_up = expected[event.event_time]
+            assert event.payload.p_up == (None if math.isnan(p_up) else p_up)  # type: ignore[attr-defined]
+
+
+def test_features_that_are_not_computed_anew_are_seen(bars: Bars, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plant: the past is rewritten and nobody reads it again."""
+    monkeypatch.setattr(SeriesState, "_compute_anew", lambda self: setattr(self, "_rewritten", 0))
+    with pytest.raises(AssertionError):
+        test_older_bars_change_the_next_forecast_and_no_decision(bars)
 
 
 @settings(max_examples=40, deadline=None)
