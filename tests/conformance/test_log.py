@@ -88,6 +88,19 @@ def test_other_content_is_the_next_revision(log: EventLog) -> None:
     assert [event.revision for event in log.read(kinds={"bar"})] == [0, 1, 2]
 
 
+def test_a_correction_that_is_taken_back_is_a_revision_of_what_is_current(log: EventLog) -> None:
+    log.append([bar(1, 2.0)], writer="s")
+    log.append([bar(1, 3.0)], writer="s", conflict="current")
+    (again,) = log.append([bar(1, 3.0)], writer="s", conflict="current")
+    assert (again.revision, log.head()) == (1, 2)
+    (redelivered,) = log.append([bar(1, 2.0)], writer="s")
+    assert (redelivered.revision, log.head()) == (0, 2)
+    (back,) = log.append([bar(1, 2.0)], writer="s", conflict="current")
+    assert (back.revision, back.seq) == (2, 3)
+    (newest,) = log.read(kinds={"bar"}, newest_revision=True)
+    assert newest == back
+
+
 def test_a_projection_may_not_say_something_else(log: EventLog) -> None:
     log.append([bar(0)], writer="p", conflict="refuse")
     assert log.append([bar(0)], writer="p", conflict="refuse")[0].seq == 1
@@ -309,6 +322,24 @@ def test_wait_returns_when_somebody_commits_and_when_nobody_does(url: str, log: 
     thread.join(60)
     assert seen == [1]
     assert log.wait(1, 60.0, lambda: True) == 1
+
+
+def test_every_thread_that_waits_is_woken_by_one_commit(log: EventLog) -> None:
+    found: list[int] = []
+    ready = threading.Barrier(5)
+
+    def wait() -> None:
+        ready.wait()
+        found.append(log.wait(0, 60.0))
+
+    threads = [threading.Thread(target=wait) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    log.append([tick(1)], writer="s")
+    for thread in threads:
+        thread.join(20.0)
+    assert found == [1, 1, 1, 1]
 
 
 def test_a_kill_is_durable_and_found(log: EventLog) -> None:

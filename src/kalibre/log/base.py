@@ -15,7 +15,7 @@ from typing import Any, Literal
 from kalibre.core.clock import Clock
 from kalibre.core.errors import DeterminismError, LogCorruptError, LogError
 from kalibre.core.events import Event, decode_payload, encode_payload, payload_types
-from kalibre.log.protocol import Conflict, Progress
+from kalibre.log.protocol import DURABLE_KINDS, Conflict, Progress
 
 SCHEMA_VERSION = 1
 Name = tuple[str, str]
@@ -65,6 +65,8 @@ class Session(ABC):
         self._streams = streams
         self._clock = clock
         self.created: list[tuple[int, str, str]] = []
+        self.durable = False
+        """Whether the commit has to wait for the disk."""
 
     @abstractmethod
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
@@ -184,11 +186,15 @@ class Session(ABC):
             "SELECT s.kind, s.key, s.events, s.last_seq, count(e.seq), coalesce(max(e.seq), 0) FROM streams s "
             "LEFT JOIN events e ON e.stream = s.id GROUP BY s.id, s.kind, s.key, s.events, s.last_seq"
         )
+        named = 0
         for kind, key, events, last_seq, counted, last_found in self.rows(sql):
+            named += counted
             if (events, last_seq) != (counted, last_found):
                 found.append(
                     f"{kind} {key}: {counted} events up to {last_found}, recorded as {events} up to {last_seq}"
                 )
+        if named != count:
+            found.append(f"{count - named} of {count} events name a stream that is not there")
         position = 0
         while position < last:
             try:
@@ -266,8 +272,8 @@ class Session(ABC):
         self, events: Iterable[Event], *, writer: str, conflict: Conflict = "revise", recorded_at_ms: int | None = None
     ) -> list[Event]:
         """Store events; content that is stored already is returned as it is stored."""
-        if conflict not in ("revise", "refuse"):
-            raise LogError(f"conflict {conflict!r} is unknown: choose revise or refuse")
+        if conflict not in ("revise", "current", "refuse"):
+            raise LogError(f"conflict {conflict!r} is unknown: choose revise, current or refuse")
         now = self._clock.now_ms() if recorded_at_ms is None else recorded_at_ms
         incoming = list(events)
         contents, places = [], []
@@ -291,7 +297,8 @@ class Session(ABC):
         for event, content, group in zip(incoming, contents, places, strict=True):
             revision = event.revision if conflict == "refuse" else 0
             if group.known is not None and (slot := group.known.get(event.event_time)):
-                same = next((old for old_content, old in slot if old_content == content), None)
+                beside = [max(slot, key=lambda one: one[1].revision)] if conflict == "current" else slot
+                same = next((old for old_content, old in beside if old_content == content), None)
                 if same is not None:
                     stored.append(same)
                     continue
@@ -315,6 +322,7 @@ class Session(ABC):
             if group.known is not None:
                 group.known.setdefault(event.event_time, []).append((content, kept))
         if fresh:
+            self.durable |= any(event.kind in DURABLE_KINDS for event in incoming)
             self.insert(fresh)
             for group in groups.values():
                 if group.count:
@@ -373,7 +381,7 @@ def _streams_where(kinds: Collection[str] | None, key: str | None) -> tuple[str,
 
 def _next_revision(event: Event, slot: list[tuple[bytes, Event]], conflict: Conflict) -> int:
     """Number the revision that an event becomes beside what is stored, or refuse it."""
-    if conflict == "revise":
+    if conflict != "refuse":
         return max(old.revision for _, old in slot) + 1
     for _, old in slot:
         if old.revision == event.revision:

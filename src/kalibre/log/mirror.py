@@ -133,7 +133,7 @@ class Mirror:
             try:  # another process may have merged the parts while we read: under its lock that cannot be
                 with self._locked(folder):
                     index, parts = self._stored(folder)
-            except _TornError as torn:
+            except (_TornError, OSError) as torn:
                 _logger.warning("mirror of %s is built again: %s", key, torn)
                 index, parts = {"position": 0, "parts": []}, []
         fresh, position = self._since(key, int(index["position"]))

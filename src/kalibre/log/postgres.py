@@ -13,6 +13,8 @@ runner then recovers, and a source delivers again.
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -102,6 +104,7 @@ class PostgresLog(PooledLog):
     def __init__(self, url: str, *, clock: Clock, patience_s: float) -> None:
         super().__init__(url, clock, patience_s)
         self._listener: psycopg.Connection[Any] | None = None
+        self._listening = threading.Lock()
         self._ask(lambda session: session.head())
 
     @property
@@ -162,6 +165,8 @@ class PostgresLog(PooledLog):
 
     def close(self) -> None:
         """Give back connections; the log cannot be used afterwards."""
+        if os.getpid() != self._pid:  # the parent's connections, this one too, are not a child's to end
+            return
         listener, self._listener = self._listener, None
         super().close()
         if listener is not None:
@@ -170,7 +175,9 @@ class PostgresLog(PooledLog):
     # --- transactions -------------------------------------------------------------------------------------------------
 
     def _begin(self, connection: psycopg.Connection[Any], *, durable: bool) -> None:
-        connection.execute("BEGIN")  # every commit is durable here
+        # Every commit is durable here. Whatever the database's default is: a writer that waited for the lock must see
+        # the head as the one before left it.
+        connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
         self._lock(connection)
 
     def _lock(self, connection: psycopg.Connection[Any]) -> None:
@@ -180,6 +187,11 @@ class PostgresLog(PooledLog):
     def _commit(self, connection: psycopg.Connection[Any], session: Session) -> None:
         if isinstance(session, PostgresSession) and session.inserted:
             connection.execute(f"NOTIFY {_CHANNEL}")
+        if connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
+            # COMMIT would roll back and not say so.
+            raise LogError(
+                f"{self._where}: a statement of this transaction failed and was passed over: nothing is kept"
+            )
         connection.execute("COMMIT")
 
     def _rollback(self, connection: psycopg.Connection[Any]) -> bool:
@@ -200,29 +212,45 @@ class PostgresLog(PooledLog):
     def wait(self, after: int, timeout_s: float, should_stop: Callable[[], bool] | None = None) -> int:
         """Return the head as soon as it is beyond `after`, or as it is when the time is up."""
         deadline = time.monotonic() + timeout_s
-        listener = self._listen()
-        head = self.head()  # asked after LISTEN took effect: what commits from now on is announced
-        while head <= after and not (should_stop is not None and should_stop()):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                break
+        while True:
+            # One thread listens for all; the others look themselves, ten times a second.
+            listening = self._listening.acquire(blocking=False)
             try:
-                for _ in listener.notifies(timeout=min(left, 0.1), stop_after=1):
-                    head = self.head()
-            except psycopg.Error as error:
-                self._listener = None
-                self._disconnect(listener)
-                raise self._translate(error) from error
-        return head
+                listener = self._listen() if listening else None
+                head = self.head()  # asked after LISTEN took effect: what commits from now on is announced
+                left = min(deadline - time.monotonic(), 0.1)
+                if head > after or left <= 0 or (should_stop is not None and should_stop()):
+                    return head
+                if listener is None:
+                    time.sleep(left)
+                else:
+                    self._hear(listener, left)
+            finally:
+                if listening:
+                    self._listening.release()
+
+    def _hear(self, listener: psycopg.Connection[Any], timeout_s: float) -> None:
+        """Wait until somebody commits, or until the time is up."""
+        try:
+            for _ in listener.notifies(timeout=timeout_s, stop_after=1):
+                pass
+        except psycopg.Error as error:
+            self._listener = None
+            self._disconnect(listener)
+            raise self._translate(error) from error
 
     def _listen(self) -> psycopg.Connection[Any]:
         self._checked()
         if self._listener is None or self._listener.closed:
+            listener = None
             try:
-                self._listener = self._connect()
-                self._listener.execute(f"LISTEN {_CHANNEL}")
+                listener = self._connect()
+                listener.execute(f"LISTEN {_CHANNEL}")
             except psycopg.Error as error:
+                if listener is not None:
+                    self._disconnect(listener)
                 raise self._translate(error) from error
+            self._listener = listener
         return self._listener
 
     # --- errors -------------------------------------------------------------------------------------------------------

@@ -11,11 +11,14 @@ import msgspec
 
 from kalibre.core.events import Event
 
-Conflict = Literal["revise", "refuse"]
-"""Other content under a stored identity: `revise` stores the next revision, `refuse` is a DeterminismError."""
+Conflict = Literal["revise", "current", "refuse"]
+"""Other content under a stored identity: `revise` stores the next revision, `refuse` is a DeterminismError. `revise`
+takes content equal to *any* stored revision for a redelivery and stores nothing. `current` is for callers that know
+what the source says now: only content equal to the newest revision is a redelivery, so a correction that is taken back
+becomes a revision too."""
 
-DURABLE_KINDS = frozenset({"kill", "automation", "promotion", "look"})
-"""What a person or a gate decided: on the disk before `append` returns, even against a power cut. All else can be
+DURABLE_KINDS = frozenset({"kill", "automation", "promotion", "look", "trial"})
+"""What was decided or seen: on the disk before its transaction ends, even against a power cut. All else can be
 delivered or computed again, so a power cut (not a `kill -9`) may cost its last moments, never its order."""
 
 
@@ -62,7 +65,9 @@ class Reader(Protocol):
         start_ms, end_ms
             Event times: `start_ms <= event_time < end_ms`.
         as_of
-            Only what had been recorded by this wall time (UTC ms, inclusive): the log as it was known then.
+            Only what had been recorded by this wall time (UTC ms, inclusive): the log as it was known then. Wall times
+            are read before the commit, and on several machines: for an answer that never changes again, ask for an
+            `as_of` that lies some seconds back, or give `upto` too.
         newest_revision
             Only the newest revision of each (kind, key, event time), among those that `upto` and `as_of` admit.
         limit, descending
@@ -126,8 +131,8 @@ class EventLog(Reader, Protocol):
     ) -> list[Event]:
         """Store events in one transaction and return them as stored, in the given order.
 
-        Content that is already stored under (kind, key, event time), in whatever revision, is not stored again: the
-        stored event is returned, with its own position, writer and times.
+        Content that is already stored under (kind, key, event time), in whatever revision (with `current`: in the
+        newest), is not stored again: the stored event is returned, with its own position, writer and times.
 
         Parameters
         ----------
@@ -136,8 +141,8 @@ class EventLog(Reader, Protocol):
         writer
             Who says it: a source, a command, a projection.
         conflict
-            `revise`: other content becomes the next revision, whatever `revision` says. `refuse`: the event is known
-            by its own `revision`, and other content there is an error.
+            `revise`, `current`: other content becomes the next revision, whatever `revision` says. `refuse`: the event
+            is known by its own `revision`, and other content there is an error.
         recorded_at_ms
             Wall time to record, UTC ms; None asks the log's clock.
 

@@ -182,7 +182,8 @@ class Runner:
         """Restore the newest snapshot that belongs to this log and code; return its position and last emission."""
         for state, about in self._snapshots.newest() if self._snapshots else ():
             fits = (about.version, about.libraries) == (progress.version, progress.libraries)
-            if not fits or about.position > progress.seq:
+            # One from an earlier life of this version (it was rolled back to) knows nothing of what was said between.
+            if not fits or about.position > progress.seq or about.emitted < progress.since:
                 continue
             # A disk that lied about fsync may bring back a log without its tail, while the snapshot survived; what was
             # emitted from the same inputs may then stand elsewhere than the snapshot says.

@@ -153,10 +153,6 @@ class Snapshots:
             return []
         return sorted((path for path in self.folder.iterdir() if path.name.isdigit()), reverse=True)
 
-    def discard(self) -> None:
-        """Remove all snapshots: the code that made them is gone."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _prune(self, position: int) -> None:
         """Keep three, and none that lies ahead of what was just saved: it belongs to a future that did not happen."""
         kept = 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -127,16 +128,10 @@ class SqliteLog(PooledLog):
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Make the schema in a new file; refuse a file that is something else."""
-        if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+        if self._is_new(connection):
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")  # two processes may find the file new at the same time
-            application = connection.execute("PRAGMA application_id").fetchone()[0]
-            if application != _APPLICATION_ID:
-                tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master LIMIT 3")]
-                if tables or application:
-                    raise LogError(
-                        f"{str(self.path)!r} is a SQLite file of another program (tables {tables}): name another"
-                    )
+            if self._is_new(connection):
                 for statement in _split(_SCHEMA):
                     connection.execute(statement)
             connection.execute("COMMIT")
@@ -146,6 +141,16 @@ class SqliteLog(PooledLog):
                 f"log {str(self.path)!r} has schema {version}, this Kalibre reads {SCHEMA_VERSION}: use the Kalibre "
                 "that wrote it, or start a new log"
             )
+
+    def _is_new(self, connection: sqlite3.Connection) -> bool:
+        """Say whether the file is empty; refuse another program's before anything in it has changed."""
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        if application == _APPLICATION_ID:
+            return False
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master LIMIT 3")]
+        if tables or application:
+            raise LogError(f"{str(self.path)!r} is a SQLite file of another program (tables {tables}): name another")
+        return True
 
     def _disconnect(self, connection: sqlite3.Connection) -> None:
         with contextlib.suppress(sqlite3.Error):
@@ -164,6 +169,25 @@ class SqliteLog(PooledLog):
         connection.execute("COMMIT")
         if self._durable:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        elif session.durable:
+            self._sync_file()
+
+    def _sync_file(self) -> None:
+        """Bring what is committed onto the disk, where that became due only inside the transaction.
+
+        Whatever a checkpoint has moved out of the write-ahead log by now was synced by the checkpoint.
+        """
+        try:
+            descriptor = os.open(f"{self.path}-wal", os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise LogError(
+                f"log {str(self.path)!r} cannot be brought onto the disk ({error}): what was decided is stored, but a "
+                "power cut may lose it; see to the disk"
+            ) from error
 
     def _rollback(self, connection: sqlite3.Connection) -> bool:
         try:

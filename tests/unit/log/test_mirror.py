@@ -159,3 +159,14 @@ def test_a_folder_that_cannot_be_written_costs_only_speed(
     (tmp_path / "mirror").write_text("a file, where a folder is wanted")
     assert same(Mirror(log, tmp_path / "mirror").bars("BTCUSDT", "1m"), from_log(log))
     assert "cannot be written" in caplog.text
+
+
+def test_a_torn_mirror_that_nobody_may_lock_is_read_from_the_log(log: EventLog, tmp_path: Path) -> None:
+    log.append([bar(minute) for minute in range(25)], writer="s")
+    mirror = Mirror(log, tmp_path / "mirror")
+    mirror.bars("BTCUSDT", "1m")
+    (folder,) = (tmp_path / "mirror").iterdir()
+    (folder / "index.json").write_text("torn")
+    (folder / ".lock").unlink()
+    (folder / ".lock").mkdir()  # no right to write is nothing to root: a folder in its place is
+    assert same(mirror.bars("BTCUSDT", "1m"), from_log(log))

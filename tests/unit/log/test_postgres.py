@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,9 +96,10 @@ def race(kind: type[PostgresLog], url: str) -> tuple[list[int], list[int]]:
 def _wait_until_blocked(url: str) -> None:
     """Wait until PostgreSQL itself says that somebody waits for the advisory lock."""
     sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    deadline = time.monotonic() + 60.0
     with psycopg.connect(url, autocommit=True) as connection:
         while connection.execute(sql).fetchone() == (0,):
-            pass
+            assert time.monotonic() < deadline, "nobody waits for the lock: positions are assigned without it"
 
 
 def test_no_reader_skips_a_position_that_was_taken_early_and_committed_late(server: Postgres) -> None:
@@ -157,6 +161,46 @@ def test_the_log_waits_for_a_server_that_is_starting() -> None:
         starter.join()
     finally:
         server.stop()
+
+
+def test_a_forked_child_leaves_its_parents_connections_alone(server: Postgres) -> None:
+    with open_log(server.new_database()) as log:
+        assert log.wait(0, 0.01) == 0  # a connection listens from now on
+        child = os.fork()
+        if child == 0:
+            log.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        log.append([tick(1)], writer="p")
+        assert log.wait(0, 5.0) == 1
+        assert log.wait(1, 0.2) == 1
+
+
+def test_positions_do_not_depend_on_the_databases_own_isolation(server: Postgres) -> None:
+    url = server.new_database()
+    name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")  # type: ignore[arg-type]
+    with open_log(url):
+        pass
+    seen, stored = race(PostgresLog, url)
+    assert seen == stored == [1, 2]
+
+
+def _pass_over_an_error(log: EventLog) -> None:
+    with log.transaction() as transaction:
+        transaction.set_offset("p", 7)
+        with contextlib.suppress(psycopg.Error):
+            transaction.run("SELECT 1 / 0")  # type: ignore[attr-defined]
+
+
+def test_a_failed_statement_that_was_passed_over_is_no_silent_loss(server: Postgres) -> None:
+    with open_log(server.new_database()) as log:
+        with pytest.raises(LogError, match="nothing is kept"):
+            _pass_over_an_error(log)
+        assert log.progress("p") is None
+        log.append([tick(1)], writer="p")
+        assert log.head() == 1
 
 
 def test_addresses_that_lead_nowhere_are_told_apart(server: Postgres) -> None:

@@ -178,6 +178,27 @@ def test_another_version_is_rebuilt_and_not_a_failed_check(log: EventLog, tmp_pa
         refold(log, OnlineModel())
 
 
+def test_a_version_that_comes_back_does_not_believe_its_old_snapshot(log: EventLog, tmp_path: Path) -> None:
+    class Newer(OnlineModel):
+        version = "2"
+
+        def _score(self, score: float, event: Event) -> float:
+            return score + 0.5
+
+    log.append(INPUTS[:60], writer="source")
+    first = runner(log, tmp_path)
+    first.catch_up()
+    first.snapshot()
+    log.append(INPUTS[60:], writer="source")
+    runner(log, tmp_path, Newer()).catch_up()
+    runner(log, tmp_path).catch_up()  # back to the first version, which then dies before a snapshot of its own
+    again = runner(log, tmp_path)
+    assert again.recover().snapshot == 0
+    assert refold(log, OnlineModel()).equal
+    again.snapshot()
+    assert runner(log, tmp_path).recover().snapshot == again.position
+
+
 def test_a_rebuild_that_is_killed_goes_on(log: EventLog, tmp_path: Path) -> None:
     class Newer(OnlineModel):
         version = "2"

@@ -58,8 +58,6 @@ def test_the_newest_three_are_kept_and_leftovers_removed(tmp_path: Path) -> None
     assert [path.name for path in snapshots.folders()] == [f"{n:020d}" for n in (45, 40, 30)]
     snapshots.save({"n": 46}, about(45))
     assert next(snapshots.newest())[0] == {"n": 46}
-    snapshots.discard()
-    assert snapshots.folders() == []
 
 
 def test_projections_do_not_share_a_folder(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kalibre.core.errors import LogCorruptError, LogError, LogLockedError
-from kalibre.core.events import Event, Kill, Tick, new_event
+from kalibre.core.events import Event, Kill, Look, Tick, Trial, new_event
 from kalibre.log import open_log
 from kalibre.log.sqlite import SqliteLog
 
@@ -147,8 +147,11 @@ def test_a_file_that_is_no_log_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(other) as connection:
         connection.execute("CREATE TABLE customers (name TEXT)")
     connection.close()
+    before = other.read_bytes()
     with pytest.raises(LogError, match=r"another program.*customers"):
         open_log(address(other))
+    assert other.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "other.sqlite"]
     newer = tmp_path / "newer.sqlite"
     open_log(address(newer)).close()
     with sqlite3.connect(newer) as connection:
@@ -211,6 +214,36 @@ def test_decisions_wait_for_the_disk_and_bars_do_not(tmp_path: Path) -> None:
         connection = full._borrow()
         assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2
         full._give_back(connection)
+
+
+def test_what_is_decided_inside_a_transaction_waits_for_the_disk_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    look = Look(start_ms=0, end_ms=1, model="m")
+    trial = Trial(config="c", sharpe=0.0, n_returns=1)
+    with open_log(address(tmp_path / "log.sqlite")) as log:
+        monkeypatch.setattr(os, "fsync", watched)
+        for payload, due in ((Tick(now_ms=1), 0), (look, 1), (trial, 2)):
+            with log.transaction() as transaction:
+                transaction.append([new_event("key", 1, payload)], writer="p")
+            assert synced == ["log.sqlite-wal"] * due
+        with log.transaction() as transaction:  # known already: nothing new to bring onto the disk
+            transaction.append([new_event("key", 1, look)], writer="p")
+        assert len(synced) == 2
+        monkeypatch.setattr(os, "fsync", _failing)
+        with pytest.raises(LogError, match="power cut may lose it"), log.transaction() as transaction:
+            transaction.append([new_event("key", 2, look)], writer="p")
+
+
+def _failing(descriptor: int) -> None:
+    raise OSError(5, "Input/output error")
 
 
 def _open_and_write(url: str, number: int) -> None:
