@@ -19,6 +19,7 @@ from kalibre.cli.base import (
     settings_of,
     stopped_by_signal,
 )
+from kalibre.core.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,9 +116,12 @@ def kill(
     config: ConfigOption = None,
 ) -> None:
     """Stop all orders at once; works with the server down. Positions are kept unless --flatten."""
-    from kalibre.core.clock import SystemClock
+    from dataclasses import asdict
+
+    from kalibre.core.clock import SystemClock, to_text
     from kalibre.trading.kill_switch import KillSwitch, pull
 
+    _check_kill(reason, release=release, flatten=flatten, status=status)
     settings = settings_of(config)
     person, clock = getpass.getuser(), SystemClock()
     if release or status:
@@ -128,8 +132,29 @@ def kill(
         state = pull(lambda: opened_log(settings), settings.kill_file, clock, by=person, reason=reason, flatten=flatten)
 
     def show(console: Console) -> None:
-        console.print("engaged: nothing is ordered" if state.engaged else "released: the policy decides", markup=False)
+        since = "" if state.since_ms is None else f" since {to_text(state.since_ms)} (Istanbul time)"
+        if not state.engaged:
+            console.print(f"released{since}: the policy decides", markup=False)
+            return
+        kept = "what is held is sold at the next open" if state.flatten else "positions are kept"
+        why = f": {state.reason}" if state.reason else ""
+        console.print(f"engaged by {state.by}{since}{why}\nnothing is ordered, {kept}", markup=False)
+        if state.file_present:
+            console.print(f"the kill file is there: rm {settings.kill_file} before a release", markup=False)
 
-    emit({"engaged": state.engaged, "file": settings.kill_file}, as_json=as_json, show=show)
+    emit({**asdict(state), "file": settings.kill_file}, as_json=as_json, show=show)
     if status and state.engaged:
         raise typer.Exit(EXIT_KILLED)
+
+
+def _check_kill(reason: str, *, release: bool, flatten: bool, status: bool) -> None:
+    """Refuse words that contradict each other: none may be passed over where orders are at stake."""
+    if release and status:
+        raise UsageError("--status only asks and --release lets trading go on: give one")
+    asked = "--status" if status else "--release"
+    if flatten and (release or status):
+        raise UsageError(
+            f"--flatten sells what is held when the switch is engaged, {asked} does not engage it: leave one out"
+        )
+    if reason and (release or status):
+        raise UsageError(f"{asked} records no reason ({reason!r}): leave it out, or engage without {asked}")
