@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from tests.fakes.exchange_listener import random_market
 
+from kalibre.bars.live import LiveSettings, ingest_live
 from kalibre.core.bars import concat
 from kalibre.core.clock import PlayedClock
 from kalibre.core.errors import UnknownSymbolError, UsageError
 from kalibre.core.events import BarClosed, new_event, series_key
 from kalibre.core.protocols import PlayedSource, SourceBar
+from kalibre.log import open_log
 from kalibre.sources import open_source
 
 START = 1_704_067_200_000
@@ -157,8 +159,6 @@ def test_a_file_another_source_and_the_log_can_be_played(tmp_path: Path) -> None
     assert [item.bar for item in play(["BTCUSDT"], path=str(path))] == list(bars)
     items = play(["X"], "1h", source="simulated", source_options={"n_bars": 9})
     assert len(items) == 9
-    from kalibre.log import open_log
-
     url = f"sqlite:///{tmp_path / 'log.sqlite'}"
     with open_log(url) as log:
         key = series_key("BTCUSDT", "1m")
@@ -168,6 +168,50 @@ def test_a_file_another_source_and_the_log_can_be_played(tmp_path: Path) -> None
     assert [item.bar for item in play(["BTCUSDT"], log_url=url)] == list(bars)
     with pytest.raises(UnknownSymbolError, match="no bar of XRP 1m"):
         play(["XRP"], log_url=url)
+
+
+@pytest.mark.parametrize("stops", [(), (1, 2, 17)])
+def test_two_symbols_are_recorded_in_step_and_a_stopped_replay_goes_on(tmp_path: Path, stops: tuple[int, ...]) -> None:
+    with open_log(f"sqlite:///{tmp_path / 'log.sqlite'}") as log:
+        for bars_until_stop in (*stops, 1_000):
+            since = {
+                symbol: newest.event_time
+                for symbol in BARS
+                if (newest := log.latest("bar", key=series_key(symbol, "1m"), by="event_time")) is not None
+            }
+            source: Any = open_source("replay", bars=BARS)
+            source.begin(list(BARS), "1m", since_ms=since)
+            had = len(log.read(kinds={"bar"}))
+            _ingest(log, source, lambda had=had, most=bars_until_stop: len(log.read(kinds={"bar"})) - had >= most)
+            assert bars_until_stop == 1_000 or len(log.read(kinds={"bar"})) < 80, "it was stopped before its end"
+        clock_ms = 0
+        for event in log.read(kinds={"bar", "tick"}):
+            if event.kind == "tick":
+                assert event.event_time >= clock_ms
+                clock_ms = event.event_time
+            else:
+                # When it closed, not before and not later; only the first waits for the one that confirms it.
+                late_ms = MINUTE if event.event_time == START else 0
+                assert event.event_time + MINUTE + late_ms == clock_ms
+        bars = log.read(kinds={"bar"})
+        assert sorted((event.key, event.event_time) for event in bars) == [
+            (series_key(symbol, "1m"), START + i * MINUTE) for symbol in BARS for i in range(40)
+        ]
+        assert log.read(kinds={"gap", "quarantine"}) == []
+
+
+def _ingest(log: Any, source: Any, should_stop: Any) -> None:
+    live = ingest_live(
+        log,
+        source,
+        list(BARS),
+        "1m",
+        calendar="24/7",
+        clock=source.clock,
+        should_stop=should_stop,
+        settings=LiveSettings(poll_s=0.0005),
+    )
+    asyncio.run(live)
 
 
 def _fields(bar: Any) -> dict[str, Any]:
