@@ -26,6 +26,8 @@ from kalibre.trading.engine import (
     EQUITY,
     NOTHING,
     PENDING,
+    PENDING_FRACTION,
+    PENDING_TIME,
     QUANTITY,
     SELL,
     Outcome,
@@ -118,6 +120,31 @@ class Book:
         """Take on what `moment` returned."""
         self.ledger = moment.ledger.copy()
         _, self.positions, self.open_forecasts, self.base, self.vacancy = moment
+
+    # --- orders -------------------------------------------------------------------------------------------------------
+
+    @property
+    def ordered_ms(self) -> int | None:
+        """When what is pending was ordered; None if nothing is, or a kill command asked for it: that is no order."""
+        pending = self.ledger[PENDING] != NOTHING and self.flatten_ms is None
+        return int(self.ledger[PENDING_TIME]) if pending else None
+
+    def withdraw(self) -> int | None:
+        """Take a pending order back and return when it was ordered; None if there is none."""
+        ordered_ms = self.ordered_ms
+        if ordered_ms is not None:
+            self.ledger[PENDING], self.ledger[PENDING_FRACTION] = NOTHING, 0.0
+        return ordered_ms
+
+    def place_flatten(self) -> None:
+        """Let the sale that a kill command asked for stand for the next open."""
+        if self.flatten_ms is None:
+            return
+        if self.ledger[QUANTITY] > 0:
+            self.ledger[PENDING], self.ledger[PENDING_FRACTION] = SELL, 1.0
+            self.ledger[PENDING_TIME] = self.flatten_ms
+        else:
+            self.flatten_ms = None
 
     # --- bars ---------------------------------------------------------------------------------------------------------
 

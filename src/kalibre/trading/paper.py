@@ -18,38 +18,40 @@ from typing import Any, Literal, NamedTuple
 from kalibre.bars.timeline import Change
 from kalibre.core import events as said
 from kalibre.core.bars import Bar
-from kalibre.core.clock import to_text
-from kalibre.core.events import Event, Payload, new_event, series_key
+from kalibre.core.events import Event, Payload, series_key
 from kalibre.core.protocols import State
 from kalibre.core.settings import CostSettings, RiskSettings, Settings
 from kalibre.core.timeframe import timeframes_above
 from kalibre.features.engine import FeatureEngine, FeatureSpec
-from kalibre.log.protocol import Reader
 from kalibre.models.bundle import load_bundle
 from kalibre.trading.book import Book, OpenForecast
 from kalibre.trading.engine import (
-    BUY,
     CASH,
     EQUITY,
     NOTHING,
     PENDING,
     PENDING_FRACTION,
-    PENDING_TIME,
     QUANTITY,
     SELL,
-    Outcome,
     terms,
 )
+from kalibre.trading.failures import FailureRecord, Failures, failures_of
 from kalibre.trading.outcomes import ExpectedOpens, outcome
 from kalibre.trading.policy import ACTIONS, ENTRY, EXIT, Policy, confidence, explain
 from kalibre.trading.series import LoadModel, SeriesState
+from kalibre.trading.statements import (
+    Say,
+    doubt_of,
+    forecast_of,
+    say_event,
+    say_settled,
+    say_unable,
+    say_withdrawn,
+)
 
 ROLES: tuple[Literal["champion"], Literal["challenger"]] = ("champion", "challenger")
 _HISTORY_BARS = 3_000
-Say = Callable[[int, Payload], None]
-At = Literal["promotion", "bar"]
-Failures = Mapping[tuple[str, int, int, At], said.ModelUnable]
-"""Which models could not be loaded, by key, event time and revision of `model_unable`, and at what."""
+_HISTORY_BARS = 3_000
 _NOBODY = Policy(entry_threshold=1.0, exit_threshold=0.0)
 """Stands in where there is no model: without a forecast it is never asked."""
 
@@ -99,8 +101,7 @@ class PaperProjection:
         history_bars: int = _HISTORY_BARS,
         recorded_failures: Callable[[], Failures] = dict,
     ) -> None:
-        self._recorded_failures = recorded_failures
-        self._failures: Failures | None = None
+        self._failures = FailureRecord(recorded_failures)
         self._costs, self._risk, self._calendar = costs, risk, calendar
         self._kill = said.Kill(engaged=False, by="")
         self._automation = said.Automation(running=True, by="")
@@ -149,10 +150,11 @@ class PaperProjection:
         cancelled: list[Event] = []
         for series in self._series.values():
             for role, book in series.books.items():
-                cancelled += _cancel(f"{series.key}|{role}", role, book, f"kill switch engaged by {kill.by}")
+                reason = f"kill switch engaged by {kill.by}"
+                say_withdrawn(book.withdraw(), role, reason, partial(say_event, cancelled, f"{series.key}|{role}", 0))
                 if kill.flatten and book.ledger[QUANTITY] > 0 and book.flatten_ms is None:
                     book.flatten_ms = event.event_time
-                _place_flatten(book)
+                book.place_flatten()
         return cancelled
 
     def _promoted(self, event: Event, promotion: said.Promotion) -> list[Event]:
@@ -161,19 +163,13 @@ class PaperProjection:
             return []
         role, emitted = promotion.alias, list[Event]()
         if role == "challenger" and promotion.model != series.books[role].model_id:
-            emitted = _cancel(f"{series.key}|{role}", role, series.books[role], "another challenger takes over")
-        known = self._recorded(event.key, event.event_time, event.revision, "promotion", promotion.model)
+            reason, say = "another challenger takes over", partial(say_event, emitted, event.key, 0)
+            say_withdrawn(series.books[role].withdraw(), role, reason, say)
+        known = self._failures.reason(event.key, event.event_time, event.revision, "promotion", promotion.model)
         series.appoint(role, promotion.model, promotion.digest, failure=known)
-        say = partial(_say, emitted, event.key, event.revision)
-        _say_unable(series.books[role], known, "promotion", event.event_time, say)
+        say = partial(say_event, emitted, event.key, event.revision)
+        say_unable(series.books[role], known, "promotion", event.event_time, say)
         return emitted
-
-    def _recorded(self, key: str, time: int, revision: int, at: At, model: str | None) -> str:
-        """Return why a model could not be loaded when this event was first taken in; empty if it could."""
-        if self._failures is None:
-            self._failures = self._recorded_failures()
-        found = self._failures.get((key, time, revision, at)) if self._failures else None
-        return found.reason if found is not None and found.model == model else ""
 
     # --- what moves prices and cash -----------------------------------------------------------------------------------
 
@@ -194,29 +190,29 @@ class PaperProjection:
         change = Change.NOTHING if series is None else series.take(event)
         if series is None or change not in (Change.NEXT, Change.CORRECTED):
             return []
-        withdrawn = _pending(series) if change is Change.CORRECTED else {}
+        decided = {role: book.ordered_ms for role, book in series.books.items() if change is Change.CORRECTED}
         # What filled at a bar stays filled when the bar is corrected, also where its scale has come into doubt since.
         stays = change is Change.CORRECTED and not series.frozen
         emitted: list[Event] = []
         for role, book in series.books.items():
             key, time = f"{series.key}|{role}", closed.open_time + series.step_ms
-            known = self._recorded(key, time, event.revision, "bar", book.model_id)
+            known = self._failures.reason(key, time, event.revision, "bar", book.model_id)
             if known:
                 series.fail(role, known)
-            _say_unable(book, known, "bar", time, partial(_say, emitted, key, event.revision))
+            say_unable(book, known, "bar", time, partial(say_event, emitted, key, event.revision))
         bar, volatility = series.advance(change)
-        doubt = _doubt(series)
-        turn = _Turn(series, bar, volatility, doubt, () if doubt and not stays else _past(series))
+        doubt = doubt_of(series.line)
+        turn = _Turn(series, bar, volatility, doubt, () if doubt and not stays else series.stood_still())
         for role, book in series.books.items():
             if role == "challenger" and book.model_id is None:
                 continue
-            say = partial(_say, emitted, f"{series.key}|{role}", event.revision)
+            say = partial(say_event, emitted, f"{series.key}|{role}", event.revision)
             if doubt and not stays:
                 self._stand_still(turn, role, book, say)
             else:
                 self._trade(turn, role, book, say)
-            if role in withdrawn and book.ledger[PENDING] == NOTHING:
-                say(withdrawn[role], said.OrderCancelled(role=role, reason="the bar it was decided on was corrected"))
+            if (ordered_ms := decided.get(role)) is not None and book.ledger[PENDING] == NOTHING:
+                say(ordered_ms, said.OrderCancelled(role=role, reason="the bar it was decided on was corrected"))
         if doubt and not stays:
             series.frozen = True
         else:
@@ -225,15 +221,12 @@ class PaperProjection:
 
     def _stand_still(self, turn: _Turn, role: str, book: Book, say: Say) -> None:
         """Decide nothing and carry nothing: nobody knows what a price of this bar means."""
-        series, ledger = turn.series, book.ledger
-        if ledger[PENDING] != NOTHING and book.flatten_ms is None:
-            ledger[PENDING], ledger[PENDING_FRACTION] = NOTHING, 0.0
-            say(int(ledger[PENDING_TIME]), said.OrderCancelled(role=role, reason=turn.doubt))
+        say_withdrawn(book.withdraw(), role, turn.doubt, say)
         if book.model_id is None:
             return
-        close_time = turn.bar.open_time + series.step_ms
+        close_time = turn.bar.open_time + turn.series.step_ms
         if book.bundle is not None:
-            say(close_time, _forecast_of(book, role, math.nan, math.nan, turn.doubt))
+            say(close_time, forecast_of(book, role, math.nan, math.nan, turn.doubt))
         reasons = (turn.doubt, book.problem) if book.problem else (turn.doubt,)
         signal = said.Signal(model=book.model_id, role=role, action="HOLD", p_up=None, confidence=None, reasons=reasons)
         say(close_time, signal)
@@ -262,12 +255,12 @@ class PaperProjection:
             funding=series.funding(bar, before_ms),
             may_order=not held,
         )
-        _say_settled(done, role, model, bar.open_time, scale, say)
+        say_settled(done, role, model, bar.open_time, scale, say)
         for time, became in self._outcomes(series, book, bar):
             say(time, became)
         known = None if math.isnan(p_up) else p_up
         if bundle is not None:
-            say(close_time, _forecast_of(book, role, score, p_up, abstained))
+            say(close_time, forecast_of(book, role, score, p_up, abstained))
             if known is not None:
                 due = series.n_next + horizon
                 opened = OpenForecast(bar.open_time, bar.close, known, model, horizon, due, bundle.label)
@@ -291,7 +284,7 @@ class PaperProjection:
             say(close_time, said.Order(model=model, role=role, side=side, fraction=fraction, reason=reason))
         if done.fill_side == SELL:
             book.flatten_ms = None
-        _place_flatten(book)
+        book.place_flatten()
         if not vacant or book.traded:
             ledger = book.ledger
             account = said.Account(
@@ -370,7 +363,7 @@ class PaperProjection:
         now_ms = state["now_ms"]
         assert isinstance(now_ms, int)
         self._now_ms = now_ms
-        self._failures = None  # what was said since may be recorded by now
+        self._failures.forget()
         for key, series in self._series.items():
             series.restore(
                 {name.removeprefix(f"{key}/"): value for name, value in state.items() if name.startswith(f"{key}/")}
@@ -387,91 +380,6 @@ class _Turn(NamedTuple):
     """Why nobody knows what its prices mean; empty if they are known."""
     past: Sequence[Bar]
     """Bars before it at which the ledgers stood still."""
-
-
-def _doubt(series: SeriesState) -> str:
-    undecided_ms = series.line.undecided_ms
-    if undecided_ms is None:
-        return ""
-    return (
-        f"frozen: a corporate action of {series.symbol} on {to_text(undecided_ms)[:10]} was detected and nobody has "
-        "decided on it, so nobody knows the scale of its prices: run `kalibre actions confirm` or `kalibre actions "
-        "reject`"
-    )
-
-
-def _past(series: SeriesState) -> Sequence[Bar]:
-    return series.stood_still() if series.frozen else ()
-
-
-def _pending(series: SeriesState) -> dict[str, int]:
-    """Return by role when what is pending was ordered; a sale that a kill command asked for is no order."""
-    return {
-        role: int(book.ledger[PENDING_TIME])
-        for role, book in series.books.items()
-        if book.ledger[PENDING] != NOTHING and book.flatten_ms is None
-    }
-
-
-def _say(emitted: list[Event], key: str, revision: int, time: int, payload: Payload) -> None:
-    emitted.append(new_event(key, time, payload, revision=revision))
-
-
-def _say_unable(book: Book, known: str, at: At, time: int, say: Say) -> None:
-    """Say once that a model could not be loaded; in replay, what was said then."""
-    if book.model_id is not None and (known or not book.told):
-        say(time, said.ModelUnable(model=book.model_id, at=at, reason=book.failure))
-        book.told = True
-
-
-def _forecast_of(book: Book, role: str, score: float, p_up: float, abstained: str) -> said.Forecast:
-    assert book.bundle is not None
-    return said.Forecast(
-        model=book.model_id or "",
-        role=role,
-        horizon_bars=book.bundle.horizon_bars,
-        score=None if math.isnan(score) else score,
-        p_up=None if math.isnan(p_up) else p_up,
-        abstained=abstained or None,
-    )
-
-
-def _say_settled(done: Outcome, role: str, model: str, open_time: int, scale: float, say: Say) -> None:
-    """Say what became, at this bar's open, of what was pending, in shares and prices as they are traded."""
-    if done.cancelled:
-        reason = "the next bar opened too late: a purchase does not wait across a hole"
-        say(done.order_time, said.OrderCancelled(role=role, reason=reason))
-    elif done.fill_side != NOTHING:
-        fill = said.Fill(
-            model=model,
-            role=role,
-            side="buy" if done.fill_side == BUY else "sell",
-            quantity=done.fill_quantity * scale,
-            price=done.fill_price / scale,
-            fee=done.fill_fee,
-            order_time=done.order_time,
-        )
-        say(open_time, fill)
-
-
-def _cancel(key: str, role: str, book: Book, reason: str) -> list[Event]:
-    """Take a pending order back; a sale that a kill command asked for is no order and stays."""
-    ledger = book.ledger
-    if ledger[PENDING] == NOTHING or book.flatten_ms is not None:
-        return []
-    ledger[PENDING], ledger[PENDING_FRACTION] = NOTHING, 0.0
-    return [new_event(key, int(ledger[PENDING_TIME]), said.OrderCancelled(role=role, reason=reason))]
-
-
-def _place_flatten(book: Book) -> None:
-    """Let the sale that a kill command asked for stand for the next open."""
-    if book.flatten_ms is None:
-        return
-    if book.ledger[QUANTITY] > 0:
-        book.ledger[PENDING], book.ledger[PENDING_FRACTION] = SELL, 1.0
-        book.ledger[PENDING_TIME] = book.flatten_ms
-    else:
-        book.flatten_ms = None
 
 
 @cache
@@ -505,21 +413,5 @@ def paper_projection(settings: Settings) -> PaperProjection:
         calendar=get_calendar(market.calendar),
         # A bundle whose columns are others (taker volume) is fed from the bars kept: they must reach over its warm-up.
         history_bars=max(_HISTORY_BARS, 2 * FeatureEngine(spec).warmup),
-        recorded_failures=partial(_read_failures, settings),
+        recorded_failures=partial(failures_of, settings),
     )
-
-
-def _read_failures(settings: Settings) -> Failures:
-    from kalibre.log import open_log
-
-    with open_log(settings.log_url) as log:
-        return recorded_failures(log)
-
-
-def recorded_failures(log: Reader) -> Failures:
-    """Read which models could not be loaded when they were needed."""
-    return {
-        (event.key, event.event_time, event.revision, event.payload.at): event.payload
-        for event in log.read(kinds={"model_unable"})
-        if isinstance(event.payload, said.ModelUnable)
-    }

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,7 @@ from tests.fakes.trading import (
 
 from kalibre.core.bars import Bars
 from kalibre.core.events import Automation, Event, Kill, Tick, new_event
-from kalibre.features.engine import FeatureSpec
+from kalibre.features.engine import FeatureEngine, FeatureSpec
 from kalibre.log import open_log
 from kalibre.log.runner import Runner, refold
 from kalibre.models.bundle import ModelBundle
@@ -153,9 +154,6 @@ def test_holds_with_a_model_that_is_missing(bundle: ModelBundle, bars: Bars) -> 
 
 
 def test_holds_with_other_features(bundle: ModelBundle, bars: Bars) -> None:
-    other = msgspec.structs if False else bundle
-    from dataclasses import replace
-
     other = replace(bundle, feature_fingerprint="0" * 64)
     events = play(fresh(other), [promotion(other), *bar_events(bars[:5])])
     assert "train and promote again" in newest(events, "signal")[0].payload.reasons[0]
@@ -292,12 +290,10 @@ def test_a_new_champion_takes_over_the_position(bundle: ModelBundle, rival: Mode
 
 
 def test_a_model_of_other_features_is_fed_with_the_bars_kept(bars: Bars) -> None:
-    other = small_bundle(seed=4, columns=(*COLUMNS, "ema_ratio_20") if False else (*COLUMNS, "parkinson_20"))
+    other = small_bundle(seed=4, columns=(*COLUMNS, "parkinson_20"))
     events = bar_events(bars)
     emitted = play(fresh(other), [*events[:200], promotion(other), *events[200:]])
     p_up = [event.payload.p_up for event in newest(emitted, "forecast")]
-    from kalibre.features.engine import FeatureEngine
-
     assert p_up == other.predict(FeatureEngine(other.spec).batch(bars))[200:].tolist()
 
 

@@ -20,7 +20,8 @@ from kalibre.log import open_log
 from kalibre.log.protocol import EventLog
 from kalibre.log.runner import Runner, refold
 from kalibre.models.bundle import ModelBundle
-from kalibre.trading.paper import PaperProjection, recorded_failures
+from kalibre.trading.failures import recorded_failures
+from kalibre.trading.paper import PaperProjection
 
 COLUMNS = ("roc_10", "realised_volatility_20", "range_relative", "roc_3")
 
