@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 app = typer.Typer()
+_STYLES = {"passed": "green", "failed": "red bold"}
 
 
 @app.command()
@@ -89,9 +90,12 @@ def gate_table(study: Mapping[str, Any], *, lang: str) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from kalibre.evaluation.report_words import WORDS
+
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for gate in study["gates"]:
-        mark = Text("passed", style="green") if gate["passed"] else Text("failed", style="red bold")
+        word = "passed" if gate["passed"] else "failed"
+        mark = Text(WORDS[lang][word], style=_STYLES[word])
         table.add_row(mark, gate["name"], Text(gate["explanation_tr" if lang == "tr" else "explanation"]))
     return table
 
@@ -150,14 +154,21 @@ def backtest(
         from rich.table import Table
 
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-        for name, value in outcome.items():
-            rows = value.items() if isinstance(value, dict) else [("", value)]
-            for part, figure in rows:
-                text = f"{figure:.4g}" if isinstance(figure, float) else str(figure)
-                table.add_row(f"{name} {part}".replace("_", " ").strip(), text)
+        for name, value in _flat(outcome):
+            table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
         console.print(table)
 
     emit(outcome, as_json=as_json, show=show)
+
+
+def _flat(figures: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each figure by its name in words, those of a group after the group's name; nothing where none is known."""
+    for name, value in figures.items():
+        words = f"{above} {name}".strip().replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from _flat(value, words)
+        elif value != "":
+            yield words, value
 
 
 @app.command()
