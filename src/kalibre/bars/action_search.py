@@ -17,6 +17,7 @@ adds nothing but a finding that is still owed. What a person wrote is never touc
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -29,9 +30,12 @@ import numpy as np
 from kalibre.bars.calendars import Calendar, breaks_limit, daily_limit, session_start, sessions_between
 from kalibre.bars.corporate_actions import AFTER, BEFORE, MIN_BEFORE, detect
 from kalibre.core.bars import Bar, Bars
+from kalibre.core.clock import to_text
 from kalibre.core.events import BarClosed, CorporateAction, Event, new_event, series_key
 from kalibre.core.timeframe import DAY_MS, timeframe_ms
 from kalibre.log.protocol import Reader
+
+_logger = logging.getLogger(__name__)
 
 WRITER = "ingest"
 """Who writes what is found; an action whose newest revision has another writer was decided by a person."""
@@ -81,6 +85,7 @@ class ActionSearch:
         self._key = series_key(symbol, timeframe)
         self._daily = timeframe_ms(timeframe) == DAY_MS
         self._limit = daily_limit(calendar)
+        self._doubted: set[int] = set()  # told once
         self._newest: list[Session] = []  # the last sessions of the series, where it is known to end with them
 
     def explain(self, log: Reader, events: Sequence[Event]) -> list[Event]:
@@ -186,6 +191,8 @@ class ActionSearch:
         for i, (before, start) in enumerate(pairwise(starts), begin):
             if any(before < time < start and _status(known[time]) != "rejected" for time in known):
                 continue  # somebody dated it to a day without a session: it explains this one's open already
+            if start in known:
+                self._doubt(known[start][-1], sessions[i - 1], sessions[i])
             suspicion = self._suspect(sessions[i - 1], sessions[i])
             finding = findings.get(sessions[i].day)
             judged = i + AFTER <= whole
@@ -226,6 +233,25 @@ class ActionSearch:
             f"that takes {AFTER} sessions"
         )
         return self._told(CorporateAction(factor=math.exp(-overnight), status="detected", evidence=told))
+
+    def _doubt(self, event: Event, before: Session, session: Session) -> None:
+        """Warn of a person's action that the prices do not show: it would tear the series apart."""
+        action, limit = event.payload, self._limit
+        if event.writer == WRITER or limit is None or not isinstance(action, CorporateAction):
+            return
+        if action.status == "confirmed" and event.event_time not in self._doubted:
+            bar, undone = session.first, math.log(action.factor / before.close)
+            between = max(sessions_between(self.calendar, before.last_time, bar.open_time), 1)
+            if breaks_limit(math.log(bar.open) + undone, math.log(bar.close) + undone, between, limit):
+                self._doubted.add(event.event_time)
+                day = to_text(event.event_time)[:10]
+                _logger.warning(
+                    "%s: the corporate action of %s has factor %g (%s), but the session opens at %.4f of the last "
+                    "close: `kalibre actions confirm %s %s --factor F` corrects it, `kalibre actions reject %s %s` "
+                    "takes it back",
+                    *(self.symbol, day, action.factor, action.evidence, bar.open / before.close),
+                    *(self.symbol, day, self.symbol, day),
+                )
 
     def _left_over(self, sessions: Sequence[Session], i: int, suspicion: CorporateAction) -> CorporateAction:
         """Say why what looked like an action is none, or why a person has to decide."""

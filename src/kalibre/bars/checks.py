@@ -92,6 +92,8 @@ class BarChecker:
         When bars of this market open.
     known
         Looks up a stored bar by its open time, for bars older than what the state remembers.
+    scaled_by
+        Tells by what corporate actions that are known already divide prices after one open time and up to another.
 
     Examples
     --------
@@ -110,12 +112,13 @@ class BarChecker:
         *,
         settings: CheckSettings | None = None,
         known: Callable[[int], Bar | None] | None = None,
+        scaled_by: Callable[[int, int], float] | None = None,
     ) -> None:
         self.symbol = symbol
         self.timeframe = timeframe
         self.calendar = calendar
         self.settings = settings or CheckSettings()
-        self._known = known
+        self._known, self._scaled_by = known, scaled_by
         self._step = timeframe_ms(timeframe)
         self._limit = daily_limit(calendar)
         self._recent: OrderedDict[int, Bar] = OrderedDict()
@@ -318,40 +321,50 @@ class BarChecker:
         if last is None:  # the very first: it is believed when a second one agrees
             self._held, self._held_needs = [bar], 1
             return [Verdict(bar, "hold")]
-        gap, leap = abs(math.log(bar.open / last.close)), abs(math.log(bar.close / last.close))
-        body_high, body_low = max(bar.open, bar.close, last.close), min(bar.open, bar.close, last.close)
-        wick = max(math.log(bar.high / body_high), math.log(body_low / bar.low))
-        if gap <= _MIN_GAP and leap <= _MIN_LEAP and wick <= _MIN_WICK:  # nearly every bar: no scale needed
-            self._push(bar)
-            return [Verdict(bar, "accept")]
-        gap_limit, leap_limit, wick_limit = self._limits((bar.open_time - last.open_time) / self._step)
-        fault: tuple[str, str] | None = None
-        if wick > wick_limit:
-            tip = bar.high if bar.high / body_high > body_low / bar.low else bar.low
-            code = "price_magnitude" if wick > _MAGNITUDE else "wick"
-            fault = (code, f"{tip} beside a body of {body_low} to {body_high}")
-        elif gap > gap_limit and leap < min(gap_limit, gap / 2):
-            fault = (_spike_code(gap), f"open {bar.open}, close {bar.close}, but {last.close} before")
-        if fault is not None:
-            return [Verdict(bar, "quarantine", (fault[0],), fault[1])]
-        far = gap > gap_limit or self._breaks_limit(last, bar)
-        if far or leap > leap_limit:
-            self._held, self._held_needs = [bar], self.settings.confirm_bars if far else 1
+        verdict, needs = self._suspect(bar, last, last.close)
+        if verdict is not None or needs:
+            factor = 1.0 if self._scaled_by is None else self._scaled_by(last.open_time, bar.open_time)
+            if factor != 1.0:  # a known corporate action lies between them: what is left once it is undone?
+                verdict, needs = self._suspect(bar, last, last.close / factor)
+        if verdict is not None:
+            return [verdict]
+        if needs:
+            self._held, self._held_needs = [bar], needs
             return [Verdict(bar, "hold")]
         self._push(bar)
         return [Verdict(bar, "accept")]
 
-    def _breaks_limit(self, before: Bar, bar: Bar) -> bool:
-        """Say whether a session opens and goes on beyond what the exchange allows after the bar before."""
+    def _suspect(self, bar: Bar, last: Bar, base: float) -> tuple[Verdict | None, int]:
+        """Compare a bar with a price before it: a verdict if it is wrong by itself, else how many must confirm it."""
+        gap, leap = abs(math.log(bar.open / base)), abs(math.log(bar.close / base))
+        body_high, body_low = max(bar.open, bar.close, base), min(bar.open, bar.close, base)
+        wick = max(math.log(bar.high / body_high), math.log(body_low / bar.low))
+        if gap <= _MIN_GAP and leap <= _MIN_LEAP and wick <= _MIN_WICK:  # nearly every bar: no scale needed
+            return None, 0
+        gap_limit, leap_limit, wick_limit = self._limits((bar.open_time - last.open_time) / self._step)
+        if wick > wick_limit:
+            tip = bar.high if bar.high / body_high > body_low / bar.low else bar.low
+            code = "price_magnitude" if wick > _MAGNITUDE else "wick"
+            return Verdict(bar, "quarantine", (code,), f"{tip} beside a body of {body_low} to {body_high}"), 0
+        if gap > gap_limit and leap < min(gap_limit, gap / 2):
+            told = f"open {bar.open}, close {bar.close}, but {base} before"
+            return Verdict(bar, "quarantine", (_spike_code(gap),), told), 0
+        if gap > gap_limit or self._breaks_limit(last.open_time, base, bar):
+            return None, self.settings.confirm_bars
+        return None, int(leap > leap_limit)
+
+    def _breaks_limit(self, before_ms: int, base: float, bar: Bar) -> bool:
+        """Say whether a session opens and goes on beyond what the exchange allows after a close."""
         if self._limit is None:
             return False
-        sessions = sessions_between(self.calendar, before.open_time, bar.open_time)
-        overnight, move = math.log(bar.open / before.close), math.log(bar.close / before.close)
+        sessions = sessions_between(self.calendar, before_ms, bar.open_time)
+        overnight, move = math.log(bar.open / base), math.log(bar.close / base)
         return sessions > 0 and breaks_limit(overnight, move, sessions, self._limit)
 
     def _goes_on(self, bar: Bar) -> bool:
         """Say whether the exchange allows this bar after those held, though not those after the last sound one."""
-        if self._limit is None or self.last is None or not self._breaks_limit(self.last, self._held[0]):
+        last, held = self.last, self._held[0]
+        if self._limit is None or last is None or not self._breaks_limit(last.open_time, last.close, held):
             return False
         sessions = max(sessions_between(self.calendar, self._held[-1].open_time, bar.open_time), 1)
         away = math.log(bar.open / self._held[-1].close)

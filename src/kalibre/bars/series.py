@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -13,7 +14,7 @@ from kalibre.bars.action_search import WRITER, ActionSearch
 from kalibre.bars.calendars import Calendar
 from kalibre.bars.checks import WINDOW, BarChecker, Verdict
 from kalibre.bars.gaps import group_missing
-from kalibre.bars.history import bar_of
+from kalibre.bars.history import bar_of, load_actions
 from kalibre.bars.reasons import raw_text
 from kalibre.bars.report import IngestReport
 from kalibre.core.bars import Bar
@@ -52,7 +53,7 @@ class SeriesIngest:
         self.log, self.source, self.calendar = log, source, calendar
         self.symbol, self.timeframe = symbol, timeframe
         self.key = series_key(symbol, timeframe)
-        self.checker = BarChecker(symbol, timeframe, calendar, known=self.stored)
+        self.checker = BarChecker(symbol, timeframe, calendar, known=self.stored, scaled_by=self._scaled_by)
         self.checker.prime(self._last_stored(before_ms))
         last = self.checker.last
         self.cursor: int | None = None if last is None else last.open_time
@@ -69,6 +70,10 @@ class SeriesIngest:
             kinds={"bar"}, key=self.key, start_ms=open_time, end_ms=open_time + 1, newest_revision=True
         )
         return bar_of(events[-1]) if events else None
+
+    def _scaled_by(self, after_ms: int, upto_ms: int) -> float:
+        actions = load_actions(self.log, self.symbol)
+        return math.prod(one.action.factor for one in actions if after_ms < one.event_time <= upto_ms)
 
     def _last_stored(self, before_ms: int | None) -> list[Bar]:
         newest = self.log.latest("bar", key=self.key, by="event_time")

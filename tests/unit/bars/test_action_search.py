@@ -258,6 +258,29 @@ def test_an_action_announced_beforehand_is_not_found_again(log: EventLog) -> Non
     assert np.abs(np.diff(np.log(load_bars(log, "X", "1d").close))).max() < 0.08
 
 
+@pytest.mark.parametrize("timeframe", ["1d", "1h"])
+def test_an_announced_action_keeps_no_bar_waiting(log: EventLog, timeframe: str) -> None:
+    bars = share(splits={45: 3.0}, nights={45: 1.01}, timeframe=timeframe)
+    source = ScriptedSource({"X": bars}, timeframe=timeframe)
+    ingest(log, source, timeframe, end_ms=int(DAYS[45]))
+    log.append([new_event("X", int(DAYS[45]), CorporateAction(factor=3.0, status="confirmed"))], writer="person:ayse")
+    first = next(bar for bar in bars if bar.open_time >= DAYS[45])
+    source.say("X", first)
+    report = live(log, source, timeframe)
+    assert (report.bars_written, report.held) == (1, ())
+    assert load_bars(log, "X", timeframe, adjusted=False)[-1] == first
+
+
+def test_an_announced_action_that_the_prices_do_not_show_is_doubted_aloud(
+    log: EventLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.append([new_event("X", int(DAYS[45]), CorporateAction(factor=3.0, status="confirmed"))], writer="person:ayse")
+    ingest(log, ScriptedSource({"X": share()}, timeframe="1d", chunk=5))
+    assert caplog.text.count(f"the corporate action of {day(45)} has factor 3") == 1
+    assert f"`kalibre actions reject X {day(45)}` takes it back" in caplog.text
+    assert len(said(log)) == 1
+
+
 # --- in any pieces ----------------------------------------------------------------------------------------------------
 
 ROUGH = {"splits": {30: 3.0, 41: 1.15, 55: 0.5}, "nights": {20: 0.901, 30: 1.001, 41: 0.999, 47: 1.31, 55: 1.0}}
