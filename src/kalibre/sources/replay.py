@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 from kalibre.core.bars import OPTIONAL, Bar, Bars, concat
 from kalibre.core.clock import PlayedClock, to_text
 from kalibre.core.errors import SourceError, UnknownSymbolError, UsageError
-from kalibre.core.events import BarClosed, series_key
-from kalibre.core.protocols import Source, SourceBar
+from kalibre.core.events import BarClosed, Funding, series_key
+from kalibre.core.protocols import FundedSource, Source, SourceBar
 from kalibre.core.timeframe import timeframe_ms
 from kalibre.sources.base import check_range, chunks
 
@@ -98,6 +98,7 @@ class Replay:
         self._now_s = now_s
         self._begun = False
         self._held: dict[tuple[str, str], Bars] = {}
+        self._rates: dict[str, list[tuple[int, float]]] = {}
         self.clock = PlayedClock(now_s)
 
     def first_close(
@@ -170,6 +171,35 @@ class Replay:
         part = self._series(symbol, timeframe).between(start_ms, end_ms)
         until_ms = self.clock.now_ms() if self._begun else self._live_from_ms
         yield from chunks(part if until_ms is None else part[part.close_time <= until_ms])
+
+    def funding(self, symbol: str, *, start_ms: int, end_ms: int) -> Iterator[tuple[int, float]]:
+        """Yield (settlement, rate) with `start_ms <= settlement < end_ms`, oldest first, as far as the past reaches.
+
+        What is played tells them, a source that knows funding or the log, for the time of the bars that were asked for.
+        """
+        until_ms = self.clock.now_ms() if self._begun else self._live_from_ms
+        held = [bars for (name, _), bars in self._held.items() if name == symbol and len(bars)]
+        if held and symbol not in self._rates:
+            self._rates[symbol] = self._told_rates(symbol, held)
+        for settled_ms, rate in self._rates.get(symbol, ()):
+            # Exchanges stamp a settlement some milliseconds late; it belongs to the second, as the log keeps it.
+            if start_ms <= settled_ms < end_ms and (until_ms is None or settled_ms // 1_000 * 1_000 <= until_ms):
+                yield settled_ms, rate
+
+    def _told_rates(self, symbol: str, held: Sequence[Bars]) -> list[tuple[int, float]]:
+        """Return every rate of these bars' time: read once, for a reader asks at each full hour."""
+        start_ms = min(int(bars.open_time[0]) for bars in held)
+        end_ms = max(int(bars.close_time[-1]) for bars in held) + 1_000
+        if isinstance(self._source, FundedSource):
+            return list(self._source.funding(symbol, start_ms=start_ms, end_ms=end_ms))
+        if not self._log_url:
+            return []
+        from kalibre.log import open_log
+
+        with open_log(self._log_url) as log:
+            events = log.read(kinds={"funding"}, key=symbol, start_ms=start_ms, end_ms=end_ms, newest_revision=True)
+        rates = ((event.event_time, event.payload.rate) for event in events if isinstance(event.payload, Funding))
+        return sorted(rates)
 
     async def stream(
         self, symbols: Sequence[str], timeframe: str, *, since_ms: Mapping[str, int] | None = None

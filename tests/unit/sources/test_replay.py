@@ -200,6 +200,31 @@ def test_two_symbols_are_recorded_in_step_and_a_stopped_replay_goes_on(tmp_path:
         assert log.read(kinds={"gap", "quarantine"}) == []
 
 
+def test_the_funding_of_what_is_played_comes_before_the_bar_that_pays_it(tmp_path: Path) -> None:
+    bars = {"BTCUSDT": random_market("BTCUSDT", 60, start_ms=START, timeframe="1h")}
+    bars["BTCUSDT"].to_frame().write_csv(tmp_path / "BTCUSDT.csv")
+    rates = [(START + hour * 60 * MINUTE + 3, 0.0001 * hour) for hour in range(8, 57, 8)]
+    told = ["time,funding_rate", *(f"{settled},{rate:.8f}" for settled, rate in rates)]
+    (tmp_path / "funding.csv").write_text("\n".join(told))
+    urls = [f"sqlite:///{tmp_path / name}.sqlite" for name in ("first", "second")]
+    files = {"path": str(tmp_path / "BTCUSDT.csv"), "funding_path": str(tmp_path / "funding.csv")}
+    for url, played in zip(urls, ({"source": "files", "source_options": files}, {"log_url": urls[0]}), strict=True):
+        source: Any = open_source("replay", **played)
+        source.begin(["BTCUSDT"], "1h")
+        with open_log(url) as log:
+            live = ingest_live(
+                log, source, ["BTCUSDT"], "1h", calendar="24/7", clock=source.clock, should_stop=lambda: False
+            )
+            asyncio.run(live)
+            paid = [(event.event_time, event.payload.rate) for event in log.read(kinds={"funding"})]  # type: ignore[attr-defined]
+            assert paid == [(settled - 3, pytest.approx(rate)) for settled, rate in rates]
+            places = {event.event_time: event.seq for event in log.read(kinds={"bar"})}
+            for event in log.read(kinds={"funding"}):
+                assert places[event.event_time - 120 * MINUTE] < event.seq < places[event.event_time - 60 * MINUTE]
+    unfunded: Any = open_source("replay", bars=bars)
+    assert list(unfunded.funding("BTCUSDT", start_ms=START, end_ms=START + 10**9)) == []
+
+
 def _ingest(log: Any, source: Any, should_stop: Any) -> None:
     live = ingest_live(
         log,
