@@ -37,7 +37,7 @@ from kalibre.trading.engine import (
 )
 from kalibre.trading.failures import FailureRecord, Failures, failures_of
 from kalibre.trading.outcomes import ExpectedOpens, outcome
-from kalibre.trading.policy import ACTIONS, ENTRY, EXIT, Policy, confidence, explain
+from kalibre.trading.policy import ACTIONS, ENTRY, EXIT, HOLD, Policy, confidence, explain
 from kalibre.trading.series import LoadModel, SeriesState
 from kalibre.trading.statements import (
     Say,
@@ -50,7 +50,6 @@ from kalibre.trading.statements import (
 )
 
 ROLES: tuple[Literal["champion"], Literal["challenger"]] = ("champion", "challenger")
-_HISTORY_BARS = 3_000
 _HISTORY_BARS = 3_000
 _NOBODY = Policy(entry_threshold=1.0, exit_threshold=0.0)
 """Stands in where there is no model: without a forecast it is never asked."""
@@ -267,7 +266,7 @@ class PaperProjection:
                 book.open_forecasts = (*book.open_forecasts, opened)
         reason = explain(done.reason, known, policy, daily_loss=self._risk.daily_loss, note=held or abstained)
         vacant = book.model_id is None
-        if not vacant or book.vacancy != abstained:
+        if not vacant or book.vacancy != abstained or done.action != HOLD:
             signal = said.Signal(
                 model=model,
                 role=role,

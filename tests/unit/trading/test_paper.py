@@ -20,6 +20,7 @@ from tests.fakes.trading import (
 
 from kalibre.core.bars import Bars
 from kalibre.core.events import Automation, Event, Kill, Tick, new_event
+from kalibre.core.settings import RiskSettings
 from kalibre.features.engine import FeatureEngine, FeatureSpec
 from kalibre.log import open_log
 from kalibre.log.runner import Runner, refold
@@ -143,6 +144,19 @@ def test_says_once_that_there_is_no_model(bundle: ModelBundle, bars: Bars) -> No
     after = play(paper, [promotion(None, time=1), *events[250:]])
     assert [event.payload.reasons for event in newest(after, "signal")] == [(vacant,)]
     assert [event.event_time for event in newest(after, "account")] == bars.close_time[250:].tolist()
+
+
+def test_a_limit_still_sells_what_a_model_left_behind(bundle: ModelBundle, bars: Bars) -> None:
+    paper, events = fresh(bundle, risk=RiskSettings(daily_loss=0.001)), bar_events(bars)
+    run = backtested(bundle, bars, risk=RiskSettings(daily_loss=0.001))
+    cut = int(np.flatnonzero(run.quantity > 0)[10]) + 1
+    play(paper, [promotion(bundle), *events[:cut], promotion(None, time=1)])
+    after = play(paper, events[cut:])
+    (order,) = newest(after, "order")
+    last = newest(after, "signal")[-1]
+    assert (last.event_time, last.payload.action) == (order.event_time, "EXIT")
+    assert "equity is more than 0.1% below" in last.payload.reasons[0]
+    assert newest(after, "fill")[0].payload.side == "sell"
 
 
 def test_holds_with_a_model_that_is_missing(bundle: ModelBundle, bars: Bars) -> None:
