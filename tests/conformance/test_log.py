@@ -189,6 +189,9 @@ def test_a_transaction_is_all_or_nothing(log: EventLog) -> None:
         assert transaction.offset("p") == 2
     assert [event.kind for event in log.read()] == ["tick", "bar"]
     assert log.check() == []
+    with open_log(log.url) as fresh:  # nothing but the storage to go by
+        assert fresh.read() == log.read()
+        assert fresh.check() == []
 
 
 def test_progress_is_kept_with_its_version(log: EventLog) -> None:

@@ -173,16 +173,19 @@ class SqliteLog(PooledLog):
             self._sync_file()
 
     def _sync_file(self) -> None:
-        """Bring what is committed onto the disk, where that became due only inside the transaction.
+        """Bring what is committed onto the disk: the write-ahead log, and its name in the folder.
 
-        Whatever a checkpoint has moved out of the write-ahead log by now was synced by the checkpoint.
+        Not by a commit with `synchronous=FULL`: SQLite finds that an update to the same value writes no page, and then
+        syncs nothing. Whatever a checkpoint has moved out of the write-ahead log by now was synced by the checkpoint.
         """
         try:
-            descriptor = os.open(f"{self.path}-wal", os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            for path in (f"{self.path}-wal", self.path.parent):
+                with contextlib.suppress(FileNotFoundError):  # no such log: all is in the file itself
+                    descriptor = os.open(path, os.O_RDONLY)
+                    try:
+                        os.fsync(descriptor)
+                    finally:
+                        os.close(descriptor)
         except OSError as error:
             raise LogError(
                 f"log {str(self.path)!r} cannot be brought onto the disk ({error}): what was decided is stored, but a "
@@ -199,13 +202,9 @@ class SqliteLog(PooledLog):
         return True
 
     def sync(self) -> int:
-        """Bring everything committed so far onto the disk and return the head that is safe.
-
-        A commit with `synchronous=FULL` syncs the whole write-ahead log, and with it all that was committed before.
-        """
-        with self.transaction(durable=True) as transaction:
-            head = transaction.head()
-            transaction.run("UPDATE streams SET last_seq = last_seq WHERE id = (SELECT min(id) FROM streams)")
+        """Bring everything committed so far onto the disk and return the head that is safe."""
+        head = self.head()
+        self._sync_file()
         return head
 
     def check(self) -> list[str]:

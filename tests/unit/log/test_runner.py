@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from kalibre.log import open_log
 from kalibre.log.protocol import EventLog
 from kalibre.log.replay import state_digest
 from kalibre.log.runner import Runner, refold
+from kalibre.log.snapshots import Snapshots
 
 INPUTS = make_inputs(60)
 
@@ -96,6 +98,29 @@ def test_recovery_goes_on_from_the_newest_intact_snapshot(log: EventLog, tmp_pat
     assert recovery.events_checked > 0
     assert recovery.emissions_checked > 0
     assert third.state_digest() == first.state_digest()
+
+
+def test_the_log_is_on_the_disk_before_a_snapshot_knows_of_it(
+    log: EventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append(INPUTS, writer="source")
+    one = runner(log, tmp_path)
+    one.catch_up()
+    done: list[str] = []
+    fsync, save = os.fsync, Snapshots.save
+
+    def synced(descriptor: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def saved(*arguments: Any) -> Path:
+        done.append("snapshot")
+        return save(*arguments)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Snapshots, "save", saved)
+    one.snapshot()
+    assert done[:3] == ["log.sqlite-wal", tmp_path.name, "snapshot"]
 
 
 def test_a_snapshot_of_another_log_is_passed_over(log: EventLog, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -36,6 +37,29 @@ def test_every_state_comes_back_bit_for_bit(tmp_path_factory: pytest.TempPathFac
     found, said = next(snapshots.newest())
     assert state_digest(found) == state_digest(state)  # type: ignore[arg-type]
     assert said == about(1)
+
+
+def test_a_snapshot_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshots = Snapshots(tmp_path, "p")
+    done: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def synced(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        done.append("writing" if path.name.startswith(".writing-") else path.name)
+        fsync(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append("rename")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    path = snapshots.save({"n": 1, "a": np.arange(3)}, about(1))
+    written = {file.name for file in path.iterdir()}
+    place = done.index("rename")
+    assert set(done[: place - 1]) == written
+    assert done[place - 1 :] == ["writing", "rename", snapshots.folder.name, tmp_path.name]
 
 
 def test_types_of_numpy_and_python_are_kept_apart(tmp_path: Path) -> None:
