@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from kalibre.cli.base import ConfigOption, JsonOption, SymbolOption, emit, opened_log, settings_of
+from kalibre.cli.base import ConfigOption, JsonOption, emit, opened_log, settings_of
 from kalibre.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ app = typer.Typer()
 @app.command()
 def actions(
     what: Annotated[Literal["list", "confirm", "reject", "add"], typer.Argument(help="What to do.")] = "list",
-    share: Annotated[str | None, typer.Argument(metavar="[SYMBOL]", help="Its symbol, for example THYAO.")] = None,
+    share: Annotated[str | None, typer.Argument(metavar="SYMBOL", help="Its symbol, for example THYAO.")] = None,
     date: Annotated[str | None, typer.Argument(help="First session after it, Istanbul day: 2024-08-01.")] = None,
     factor: Annotated[
         float | None, typer.Option("--factor", help="What prices before it are divided by: 3 for a 3:1 split.")
     ] = None,
-    symbol: SymbolOption = None,
+    symbol: Annotated[str | None, typer.Option("--symbol", "-s", help="The same; list: default is all.")] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
