@@ -256,12 +256,13 @@ def test_the_bundle_says_which_label_it_learnt(result, bars):
 
 
 @pytest.mark.parametrize(
-    ("n_bars", "error", "quoted"),
-    [(0, EvaluationError, "0 bars"), (500, DatasetError, "500"), (1100, DatasetError, "enough")],
+    ("beyond_warmup", "error", "quoted"),
+    [(None, EvaluationError, "0 bars"), (-50, DatasetError, "need at least"), (100, DatasetError, "would be enough")],
 )
-def test_too_few_bars_are_refused_with_what_would_be_enough(bars, n_bars, error, quoted):
+def test_too_few_bars_are_refused_with_what_would_be_enough(bars, beyond_warmup, error, quoted):
+    warmup = int(np.max(FeatureEngine(study_module.feature_spec(bars, SETTINGS)).warmup_bars))
     with pytest.raises(error, match=quoted):
-        run_study(bars[:n_bars], SETTINGS)
+        run_study(bars[: 0 if beyond_warmup is None else warmup + beyond_warmup], SETTINGS)
 
 
 def test_a_market_that_only_rises_has_one_class(bars):
