@@ -8,7 +8,7 @@ from kalibre.bars.calendars import Calendar, get_calendar
 from kalibre.bars.funding import fetch_funding
 from kalibre.bars.live import ingest_live
 from kalibre.bars.live_funding import LEEWAY_MS
-from kalibre.bars.report import IngestReport
+from kalibre.bars.report import IngestReport, bar_text
 from kalibre.bars.series import SeriesIngest, place, refill, settle, write
 from kalibre.core.bars import Bar, Bars
 from kalibre.core.clock import Clock
@@ -59,7 +59,8 @@ def ingest_history(
     start_ms, end_ms
         Range `[start_ms, end_ms)` of open times, UTC milliseconds; by default all that the source has.
     refresh
-        Read again what the log has already, so that the source's corrections become revisions.
+        Read again what the log has already, so that the source's corrections become revisions, and what it lacked
+        before heals.
     heal
         Ask the source again for missing bars.
 
@@ -78,6 +79,8 @@ def ingest_history(
         raise UsageError(f"the range ends at {end_ms}, not after its start {start_ms}: put the earlier time first")
     market = get_calendar(calendar) if isinstance(calendar, str) else calendar
     report = IngestReport(symbol, timeframe, source.name)
+    if not refresh:
+        report.notes += _passed_over(log, symbol, timeframe, start_ms, end_ms)
     for start, end, until in _ranges(log, symbol, timeframe, start_ms, end_ms, refresh=refresh):
         before = start if start is not None else _BEGINNING
         series = SeriesIngest(log, source, symbol, timeframe, market, before_ms=before)
@@ -87,13 +90,19 @@ def ingest_history(
                 _ingest_chunk(log, series, chunk, clock, report, heal=heal)
             if progress is not None and len(chunk):
                 progress(report.bars_read, int(chunk.open_time[-1]))
-        closing = [] if until is None else series.confirm_by_stored(until, clock.now_ms())
+        # What follows the range, if the log has it, speaks for the last bars; read again, it is not judged again.
+        follows = end if refresh else until
+        closing = [] if follows is None else series.confirm_by_stored(follows, clock.now_ms())
         closing += series.finish()
         accepted = [event.event_time for event in closing if event.kind == "bar"]
-        closing += series.account(accepted, until_ms=until)
+        closing += series.account(
+            [time for time in accepted if not refresh or follows is None or time < follows], until_ms=until
+        )
         write(log, closing, clock, report, series.actions)
         report.held = tuple(bar.open_time for bar in series.checker.held)
         report.no_trade += series.no_trade
+        if refresh:
+            write(log, _healed(series, start, end), clock, report)
         if refresh or until is not None or timeframe_ms(timeframe) == DAY_MS:
             settle(log, series.actions, clock, report)
     _ingest_funding(log, source, symbol, timeframe, clock, report, start_ms, end_ms, refresh=refresh)
@@ -130,14 +139,45 @@ def _ranges(
 ) -> Iterator[tuple[int | None, int | None, int | None]]:
     """Yield what is still to be read as (start, end, open time of the known bar that follows)."""
     newest = log.latest("bar", key=series_key(symbol, timeframe), by="event_time")
-    if newest is None or refresh:
+    if newest is None:
         yield start_ms, end_ms, None
+        return
+    if refresh:  # a range that begins later than the log ends is read from there on: what lies between is no hole
+        yield None if start_ms is None else min(start_ms, newest.event_time + 1), end_ms, None
         return
     oldest = _oldest_time(log, series_key(symbol, timeframe), newest.event_time)
     if start_ms is not None and start_ms < oldest:
         yield start_ms, min(oldest, end_ms or oldest), oldest if end_ms is None or end_ms >= oldest else None
     if end_ms is None or end_ms > newest.event_time + 1:
         yield newest.event_time + 1, end_ms, None
+
+
+def _passed_over(log: Reader, symbol: str, timeframe: str, start_ms: int | None, end_ms: int | None) -> list[str]:
+    """Say which bars of the range are not read again because the log has them, and how they are."""
+    newest = log.latest("bar", key=series_key(symbol, timeframe), by="event_time")
+    if newest is None:
+        return []
+    first = max(_oldest_time(log, series_key(symbol, timeframe), newest.event_time), start_ms or _BEGINNING)
+    last = newest.event_time if end_ms is None else min(newest.event_time, end_ms - 1)
+    if last < first:
+        return []
+    return [
+        f"what the log has from {bar_text(first, timeframe)} to {bar_text(last, timeframe)} was not read again; "
+        "--refresh reads it again, so that corrections become revisions"
+    ]
+
+
+def _healed(series: SeriesIngest, start_ms: int | None, end_ms: int | None) -> list[Event]:
+    """Announce as healed the gaps of a range whose bars have all come since."""
+    events: list[Event] = []
+    for event in series.log.read(kinds={"gap"}, key=series.key, end_ms=end_ms, newest_revision=True):
+        gap = event.payload
+        if not isinstance(gap, Gap) or gap.status == "healed" or (start_ms is not None and gap.end_ms <= start_ms):
+            continue
+        expected = series.calendar.expected_opens(series.timeframe, gap.start_ms, gap.end_ms)
+        if len(expected) and not len(series.not_stored(expected)):
+            events.append(series.gap_events(gap, "healed", "the source had them when it was read again")[1])
+    return events
 
 
 def _oldest_time(log: Reader, key: str, newest: int) -> int:

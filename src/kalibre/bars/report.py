@@ -9,6 +9,18 @@ from typing import Any
 from kalibre.bars.reasons import REASONS
 from kalibre.core.clock import to_text
 from kalibre.core.events import BarClosed, BarQuarantined, CorporateAction, Event, Funding, Gap
+from kalibre.core.timeframe import DAY_MS, timeframe_ms
+
+
+def bar_text(open_time: int, timeframe: str) -> str:
+    """Write when a bar opens for a person: Istanbul time, said so; the date alone for bars of days.
+
+    Examples
+    --------
+    >>> bar_text(1_704_067_200_000, "15m"), bar_text(1_704_067_200_000, "1d")
+    ('2024-01-01 03:00 Istanbul', '2024-01-01')
+    """
+    return to_text(open_time)[:10] if timeframe_ms(timeframe) >= DAY_MS else f"{to_text(open_time)} Istanbul"
 
 
 @dataclass
@@ -99,7 +111,7 @@ class IngestReport:
         """Return label and value of each line of a table, quarantine reasons in words."""
         span = "-"
         if self.first_ms is not None and self.last_ms is not None:
-            span = f"{to_text(self.first_ms)} to {to_text(self.last_ms)}"
+            span = f"{bar_text(self.first_ms, self.timeframe)} to {bar_text(self.last_ms, self.timeframe)}"
         rows = [
             ("series", f"{self.symbol} {self.timeframe} from {self.source}"),
             ("bars written", f"{self.bars_written:,} ({span})"),

@@ -166,6 +166,14 @@ class SeriesIngest:
         expected = self.calendar.expected_opens(self.timeframe, start + 1, open_time)
         return np.setdiff1d(expected, np.fromiter(there, dtype=np.int64))
 
+    def not_stored(self, open_time: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of some times, rising, that the log has no bar for."""
+        if not len(open_time):
+            return open_time
+        start_ms, end_ms = int(open_time[0]), int(open_time[-1]) + 1
+        events = self.log.read(kinds={"bar"}, key=self.key, start_ms=start_ms, end_ms=end_ms)
+        return np.setdiff1d(open_time, np.array([event.event_time for event in events], dtype=np.int64))
+
     def fetch(self, start_ms: int, end_ms: int) -> list[Bar]:
         """Ask the source for a range; bars outside it, which some sources add, are left out."""
         chunks = self.source.history(self.symbol, self.timeframe, start_ms=start_ms, end_ms=end_ms)
@@ -195,7 +203,8 @@ class SeriesIngest:
         end = max(ends)
         expected = self.calendar.expected_opens(self.timeframe, start + 1, end)
         there = np.array(times, dtype=np.int64)
-        missing = np.setdiff1d(expected, there)
+        # A source that is read again may lack what another one had: the log has it, so it is no hole.
+        missing = self.not_stored(np.setdiff1d(expected, there))
         events: list[Event] = []
         repaired = np.intersect1d(np.array(healed, dtype=np.int64), there)
         for gap in group_missing(repaired, self.calendar, self.timeframe):

@@ -57,6 +57,13 @@ def ingest(
         str | None, typer.Option("--live-from", help="Replay: where the past ends and playing begins, as 20240601.")
     ] = None,
     speed: Annotated[str | None, typer.Option("--speed", help="Replay: max, 60x or 1x the market's speed.")] = None,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh",
+            help="Read again what is stored, for corrections; so do --path, --timerange and --days without --follow.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -64,9 +71,11 @@ def ingest(
     from kalibre.bars.calendars import get_calendar
     from kalibre.bars.ingest import ingest_history
     from kalibre.bars.live import ingest_live
+    from kalibre.bars.report import bar_text
     from kalibre.core.clock import Clock, SystemClock
     from kalibre.core.events import Tick, new_event
     from kalibre.core.protocols import LiveSource, PlayedSource
+    from kalibre.core.timeframe import timeframe_ms
 
     settings = settings_of(config, symbols=symbol, timeframe=timeframe)
     market = settings.market
@@ -77,18 +86,24 @@ def ingest(
         )
     calendar = get_calendar(market.calendar)
     clock: Clock = SystemClock()
+    # Who names bars wants them read, known or not; who follows goes on where the log ends, after any restart.
+    named = path is not None or timerange is not None or days is not None
+    refresh = refresh or (named and not follow)
     with opened_log(settings) as log:
         if follow and isinstance(feed, PlayedSource):
             clock = feed.clock
             _begin_playing(log, feed, market)
-        start_ms, end_ms = time_bounds(timerange, days, newest_ms=clock.now_ms())
         if follow:
             # What is back-filled after an outage is old news: the recorded clock says so before the first bar comes.
             now_ms = clock.now_ms()
             log.append([new_event("clock", now_ms, Tick(now_ms=now_ms))], writer="clock")
         with progress(as_json=as_json) as report:
-            reports = [
-                ingest_history(
+            reports = []
+            for name in market.symbols:
+                span = _span(feed, name, market.timeframe) if days else None
+                newest_ms = clock.now_ms() if span is None else span[1] + timeframe_ms(market.timeframe)
+                start_ms, end_ms = time_bounds(timerange, days, newest_ms=newest_ms)
+                told = ingest_history(
                     log,
                     feed,
                     name,
@@ -98,9 +113,12 @@ def ingest(
                     end_ms=end_ms,
                     clock=clock,
                     progress=partial(_read, report, name),
+                    refresh=refresh,
                 )
-                for name in market.symbols
-            ]
+                if timerange and not told.bars_read and (span := _span(feed, name, market.timeframe)) is not None:
+                    first, last = (bar_text(time, market.timeframe) for time in span)
+                    told.notes.append(f"none of its bars lies in {timerange}: the source has {first} to {last}")
+                reports.append(told)
         if follow:
             import asyncio
 
@@ -121,6 +139,13 @@ def ingest(
             console.print(table)
 
     emit({"reports": [one.as_dict() for one in reports]}, as_json=as_json, show=show)
+
+
+def _span(feed: Source, symbol: str, timeframe: str) -> tuple[int, int] | None:
+    """Return where a source's bars begin and end; None for one that goes on, as an exchange does."""
+    from kalibre.core.protocols import StoredSource
+
+    return feed.span(symbol, timeframe) if isinstance(feed, StoredSource) else None
 
 
 def _begin_playing(log: EventLog, feed: PlayedSource, market: MarketSettings) -> None:
@@ -206,7 +231,8 @@ def _feed(
     market = settings.market
     name = source or ("files" if path and market.source != "replay" else market.source)
     own = dict(market.source_options)
-    options: dict[str, Any] = own if name == market.source and path is None else {}
+    # `--path` names the file; in which dialect, symbol or time zone it is written the settings say.
+    options: dict[str, Any] = own if name == market.source else {}
     if name == "replay":
         if market.source != "replay":  # the market of the settings is played, or with --path a file in its dialect
             played = "files" if path else market.source

@@ -44,6 +44,15 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class StoredSource(Source, Protocol):
+    """A source whose bars lie somewhere and end there: days are counted back from its newest bar."""
+
+    def span(self, symbol: str, timeframe: str) -> tuple[int, int] | None:
+        """Return the open times of the first and the last bar; None if there is no bar."""
+        ...
+
+
+@runtime_checkable
 class LiveSource(Source, Protocol):
     """A source that also streams."""
 

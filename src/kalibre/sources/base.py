@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,6 +210,12 @@ def chunks(bars: Bars, size: int = CHUNK_BARS) -> Iterator[Bars]:
     """Yield a series in pieces of at most `size` bars; nothing where there are none."""
     for start in range(0, len(bars), size):
         yield bars[start : start + size]
+
+
+def span_of(history: Iterable[Bars]) -> tuple[int, int] | None:
+    """Return the open times of the first and the last bar of a history; None if there is no bar."""
+    ends = [(int(chunk.open_time.min()), int(chunk.open_time.max())) for chunk in history if len(chunk)]
+    return (min(first for first, _ in ends), max(last for _, last in ends)) if ends else None
 
 
 def without_open_bar(bars: Bars, now_ms: int) -> Bars:

@@ -27,7 +27,7 @@ from typing import ClassVar
 
 from kalibre.core.bars import Bars
 from kalibre.core.errors import SourceError, UnknownSymbolError, UsageError
-from kalibre.sources.base import check_range, chunks
+from kalibre.sources.base import check_range, chunks, span_of
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,10 @@ class Sample:
                 raise UnknownSymbolError(f"symbol {symbol!r} is not among the samples: choose {listed}")
             raise UsageError(f"{symbol} does not ship as {timeframe!r}: choose {listed}")
         yield from chunks(_read(symbol, timeframe).between(start_ms, end_ms))
+
+    def span(self, symbol: str, timeframe: str) -> tuple[int, int] | None:
+        """Return the open times of the first and the last bar; None if there is no bar."""
+        return span_of(self.history(symbol, timeframe))
 
 
 @cache

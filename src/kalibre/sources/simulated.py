@@ -22,6 +22,7 @@ from kalibre.core.bars import Bars
 from kalibre.core.errors import SourceError
 from kalibre.core.protocols import FloatArray
 from kalibre.core.timeframe import DAY_MS, timeframe_ms
+from kalibre.sources.base import span_of
 
 Market = Literal["driftless", "drifting", "garch", "edge"]
 START_MS = 1_704_067_200_000
@@ -174,6 +175,10 @@ class Simulated:
         bars = self.simulate(symbol, timeframe)[0].between(start_ms, end_ms)
         for first in range(0, len(bars), _CHUNK):
             yield bars[first : first + _CHUNK]
+
+    def span(self, symbol: str, timeframe: str) -> tuple[int, int] | None:
+        """Return the open times of the first and the last bar; None if there is no bar."""
+        return span_of(self.history(symbol, timeframe))
 
     def oracle(self, timeframe: str = "15m") -> Oracle:
         """Return what is declared of this market: the AUC and the Sharpe after costs of a trader who sees the flow."""

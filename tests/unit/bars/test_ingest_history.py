@@ -18,7 +18,7 @@ from kalibre.bars.history import load_bars
 from kalibre.bars.ingest import heal_gaps, ingest_history
 from kalibre.bars.report import IngestReport
 from kalibre.core.bars import Bar
-from kalibre.core.clock import ManualClock
+from kalibre.core.clock import ManualClock, to_text
 from kalibre.core.errors import UsageError
 from kalibre.core.events import Gap
 from kalibre.log import open_log
@@ -143,6 +143,51 @@ def test_a_correction_becomes_a_revision(log: EventLog) -> None:
     report = ingest(log, ScriptedSource({"X": [*bars[:100], corrected, *bars[101:]]}), refresh=True)
     assert (report.bars_written, report.bars_revised) == (1, 1)
     assert load_bars(log, "X", "15m").volume[100] == 99.0
+
+
+def test_what_is_passed_over_is_said(log: EventLog) -> None:
+    bars = walk(300)
+    source = ScriptedSource({"X": bars})
+    assert ingest(log, source).notes == []
+    (note,) = ingest(log, source, start_ms=bars[100].open_time).notes
+    assert "--refresh" in note
+    assert to_text(bars[100].open_time) in note
+    assert to_text(bars[299].open_time) in note
+    assert ingest(log, source, refresh=True).notes == []
+
+
+def test_a_range_read_again_changes_nothing_but_what_was_corrected(log: EventLog) -> None:
+    bars = walk(300)
+    ingest(log, ScriptedSource({"X": bars}))
+    corrected = msgspec.structs.replace(bars[100], volume=99.0)
+    head = log.head()
+    part = ScriptedSource({"X": [*bars[80:100], corrected, *bars[101:140]]})
+    report = ingest(log, part, start_ms=bars[80].open_time, end_ms=bars[140].open_time, refresh=True)
+    assert (report.bars_written, report.bars_revised, report.bars_read) == (1, 1, 60)
+    assert (log.head(), report.gaps_found, report.held) == (head + 1, 0, ())
+
+
+def test_what_another_source_had_is_no_hole_of_this_one(log: EventLog) -> None:
+    bars = walk(300)
+    ingest(log, ScriptedSource({"X": bars}))
+    lacking = ScriptedSource({"X": [*bars[:100], *bars[200:]]})
+    assert ingest(log, lacking, refresh=True).wrote_nothing
+
+
+def test_a_hole_that_is_filled_when_read_again_is_healed(log: EventLog) -> None:
+    bars = walk(300)
+    ingest(log, ScriptedSource({"X": [*bars[:100], *bars[103:200], *bars[205:]]}))
+    report = ingest(log, ScriptedSource({"X": [*bars[:200], *bars[205:]]}), refresh=True)
+    assert (report.bars_written, report.gaps_healed, report.bars_healed) == (3, 1, 3)
+    assert [(row["missing_bars"], row["status"]) for row in gap_rows(log, "X", "15m")] == [(3, "healed"), (5, "hole")]
+
+
+def test_a_range_beyond_the_newest_bar_leaves_no_silent_hole(log: EventLog) -> None:
+    bars = walk(300)
+    source = ScriptedSource({"X": bars})
+    ingest(log, source, end_ms=bars[100].open_time)
+    assert ingest(log, source, start_ms=bars[200].open_time, refresh=True).bars_written == 200
+    assert list(load_bars(log, "X", "15m")) == bars
 
 
 def test_as_of_shows_what_was_known(tmp_path: Path) -> None:

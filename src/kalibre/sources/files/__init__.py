@@ -18,7 +18,7 @@ from kalibre.core.bars import OPTIONAL, REQUIRED, Bars, concat
 from kalibre.core.clock import Clock, SystemClock
 from kalibre.core.errors import SourceError, UnknownSymbolError, UsageError
 from kalibre.core.timeframe import timeframe_ms
-from kalibre.sources.base import check_range, check_step, chunks, map_columns, plain, without_open_bar
+from kalibre.sources.base import check_range, check_step, chunks, map_columns, plain, span_of, without_open_bar
 from kalibre.sources.files.numbers import find_decimal, parse_numbers
 from kalibre.sources.files.rates import funding_files, is_funding_file, joined, read_rates
 from kalibre.sources.files.table import SUFFIXES, Table, read_table
@@ -141,6 +141,10 @@ class Files:
         bars = bars[np.argsort(bars.open_time, kind="stable") if order is None else order]
         bars = without_open_bar(bars, self._clock.now_ms())
         yield from chunks(bars.between(start_ms, end_ms))
+
+    def span(self, symbol: str, timeframe: str) -> tuple[int, int] | None:
+        """Return the open times of the first and the last bar; None if there is no bar."""
+        return span_of(self.history(symbol, timeframe))
 
     def funding(self, symbol: str, *, start_ms: int, end_ms: int) -> Iterator[tuple[int, float]]:
         """Yield (settlement, rate) with `start_ms <= settlement < end_ms`, oldest first; nothing without a file.
