@@ -22,10 +22,10 @@ def doubt_of(line: Timeline) -> str:
     undecided_ms = line.undecided_ms
     if undecided_ms is None:
         return ""
+    which = f"{line.symbol} {to_text(undecided_ms)[:10]}"
     return (
-        f"frozen: a corporate action of {line.symbol} on {to_text(undecided_ms)[:10]} was detected and nobody has "
-        "decided on it, so nobody knows the scale of its prices: run `kalibre actions confirm` or `kalibre actions "
-        "reject`"
+        f"frozen: a corporate action ({which}) was detected and nobody has decided on it, so nobody knows the scale of "
+        f"its prices: run `kalibre actions confirm {which}` or `kalibre actions reject {which}`"
     )
 
 

@@ -25,7 +25,9 @@ print(swept.path, swept.final_equity[0])
 """
 STEP = """
 from kalibre.trading._compile import compiled
-print(compiled(lambda cash: cash * 2.0)(3.0))
+def doubled(cash: float) -> float:
+    return cash * 2.0
+print(compiled(doubled)(3.0))
 """
 
 
@@ -44,15 +46,38 @@ def test_an_edit_in_an_imported_file_is_compiled(tmp_path: Path) -> None:
     shutil.copytree(SOURCE, copy / "kalibre", ignore=shutil.ignore_patterns("__pycache__"))
     before = run(SWEEP, copy, cache)
     assert before == f"event {10_000 / 1.01 * 0.99}"
-    assert list((cache / "trading").glob("*.nbc"))
+    kept = list((cache / "trading").iterdir())
+    assert {path.suffix for path in kept} == {".bin"}, "machine code only: numba's own cache pickles"
     engine = copy / "kalibre" / "trading" / "engine.py"
-    # The kernel that is cached is in lanes.py; what it inlines from engine.py is not looked at by numba's own cache.
+    # The kernel that is kept is in lanes.py, and inlines this from engine.py.
     text = engine.read_text()
     assert "return open_price * (1.0 - slippage)" in text
     engine.write_text(
         text.replace("return open_price * (1.0 - slippage)", "return open_price * (1.0 - 2.0 * slippage)")
     )
     assert run(SWEEP, copy, cache) == f"event {10_000 / 1.01 * 0.98}"
+
+
+WALK = """
+import sys
+import numpy as np
+from kalibre.models.kernels import probabilities
+one, out = np.zeros(1, np.int32), np.empty(2)
+leaves = (np.array([-1], np.int32), np.array([-2], np.int32), np.array([2.0, -2.0]))
+probabilities(one, one, np.zeros(1), *leaves, np.array([[-1.0], [1.0]]), out)
+print(out[0], "numba" in sys.modules)
+"""
+
+
+@pytest.mark.slow
+def test_the_walk_through_trees_follows_its_sources_too(tmp_path: Path) -> None:
+    copy, cache = tmp_path / "source", tmp_path / "cache"
+    shutil.copytree(SOURCE, copy / "kalibre", ignore=shutil.ignore_patterns("__pycache__"))
+    assert run(WALK, copy, cache) == "0.8807970779778823 True"
+    assert run(WALK, copy, cache) == "0.8807970779778823 False"
+    kernels = copy / "kalibre" / "models" / "kernels.py"
+    kernels.write_text(kernels.read_text().replace("math.exp(-total)", "math.exp(-2.0 * total)"))
+    assert run(WALK, copy, cache) == "0.9820137900379085 True"
 
 
 def test_works_where_nothing_can_be_written(tmp_path: Path) -> None:
