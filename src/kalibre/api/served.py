@@ -59,7 +59,7 @@ class ServedModel:
         self.columns: tuple[str, ...] = bundle.classifier.columns
         self.n_columns = len(self.columns)
         self.features_key: str = bundle.feature_fingerprint
-        self._classify = bundle.classifier.predict_proba
+        self._classify = bundle.classifier.predict_one
         self._calibrate = single_score(bundle.calibrator)
 
     def p_up(self, values: Sequence[float] | FloatArray) -> float:
@@ -72,7 +72,7 @@ class ServedModel:
         ModelError
             If the number of values is not the number of columns.
         """
-        return self._calibrate(self._classify(np.array([values])).item())
+        return self._calibrate(self._classify(values))
 
 
 def single_score(calibrator: Calibrator) -> Callable[[float], float]:

@@ -191,3 +191,16 @@ def test_asking_a_model_imports_no_lightgbm(model):
     done = subprocess.run([sys.executable, "-c", code], input=model.text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert float(done.stdout) == model.predict_proba(np.zeros((1, 5)))[0]
+
+
+def test_one_row_at_a_time_gets_the_same_numbers() -> None:
+    model = fitted()
+    rows = samples(300, seed=5)[0]
+    rows[3, 1], rows[4, 2] = np.nan, np.inf
+    one_by_one = [model.predict_one(row.tolist()) for row in rows]
+    np.testing.assert_array_equal(one_by_one, model.predict_proba(rows))
+    assert np.isnan(one_by_one[3:5]).all()
+    assert model.predict_one(rows[0]) == one_by_one[0]
+    for wrong in ([], [1.0] * (len(COLUMNS) - 1), [1.0] * (len(COLUMNS) + 1)):
+        with pytest.raises(ModelError, match=f"{len(wrong)} values"):
+            model.predict_one(wrong)
