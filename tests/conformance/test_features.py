@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks.features_right import simulated_bars
+from benchmarks.features_right import simulated_bars, still_bars
 
 from kalibre.core.bars import Bars, concat
 from kalibre.core.catalog import part_names
@@ -81,6 +81,37 @@ def test_column_is_documented(name: str) -> None:
 @pytest.mark.parametrize("name", COLUMNS)
 def test_column_sees_no_future_has_no_skew_and_forgets_its_start(name: str, report: VerificationReport) -> None:
     assert report.columns[name].clean, str(report.columns[name])
+
+
+@pytest.fixture(scope="module")
+def halted_report() -> VerificationReport:
+    """Three halts: shorter than any warm-up, longer than every warm-up, and one in which a warm-up ends."""
+    bars = still_bars(5_000, halts=((1_500, 40), (2_000, 1_400), (4_200, 300)))
+    bars = replace(bars, taker_buy_volume=bars.volume * np.random.default_rng(6).uniform(0, 1, len(bars)))
+    return verify_features(bars, FeatureSpec("15m", columns=COLUMNS))
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_column_keeps_the_laws_where_prices_stand_still(name: str, halted_report: VerificationReport) -> None:
+    assert halted_report.columns[name].clean, str(halted_report.columns[name])
+
+
+FADING = ("rsi_7", "rsi_28", "stochastic_rsi_k_14", "plus_di_14", "minus_di_14", "adx_14", "keltner_position_20")
+
+
+@pytest.mark.parametrize("length", [1, 30, 46, 67, 94, 150, 300])
+def test_a_quotient_of_fading_averages_forgets_its_start_within_a_halt(length: int) -> None:
+    """The worst place for a start: the warm-up ends with the last still bar, the averages as small as they get."""
+    bars = still_bars(3_500, halts=((2_500, length),))
+    engine = FeatureEngine(FeatureSpec("15m", columns=FADING))
+    values = engine.batch(bars)
+    for place, name in enumerate(FADING):
+        warmup = describe(name)["warmup_bars"]
+        start = 2_500 + length - 1 - warmup
+        head = {key: getattr(bars, key)[:start] * 8.0 for key in ("open", "high", "low", "close")}
+        moved = engine.batch(concat([replace(bars[:start], **head), bars[start:]]))
+        off = np.abs(moved[start + warmup :, place] - values[start + warmup :, place])
+        assert off.max() <= 1e-9 * np.nanstd(values[:, place]), name
 
 
 @pytest.mark.parametrize("name", COLUMNS)

@@ -14,12 +14,16 @@ no residue once it has left the window, and what comes out depends on the bars i
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from kalibre.features.base import Plan, Value
 
 Array = Any
 """A flat state array: a NumPy array, or a pointer within the compiled step."""
+
+FADED = 1e-3
+"""What an average still weighs of the last movement when `fading_ratio` takes it for nothing; see there."""
 
 
 def phase_step(F: Array, I: Array, f: int, i: int, n: int) -> int:  # noqa: E741
@@ -204,6 +208,37 @@ def ratio(plan: Plan, numerator: Value, denominator: Value, otherwise: float = 0
     return plan.let("{} / {} if {} != 0.0 else {}", numerator, denominator, denominator, otherwise)
 
 
+def idle_step(F: Array, I: Array, f: int, i: int, x: float, limit: int) -> int:  # noqa: E741
+    """Return for how many bars in a row, the present one included, `x` has been zero: at most `limit` + 1."""
+    count = 0
+    if x == 0.0:
+        count = I[i] + 1 if I[i] <= limit else I[i]
+    I[i] = count
+    return count
+
+
+def fading_ratio(
+    plan: Plan, numerator: Value, denominator: Value, moved: Value, n: int, otherwise: float = 0.0
+) -> Value:
+    """Quotient of two averages of `n` bars that both fade where nothing moves; `otherwise` once they have faded.
+
+    Over equal prices such averages shrink together, and their quotient would tell for ever of the last bars that moved:
+    a history begun since then knows nothing of those. So it ends once the averages weigh the last movement by less than
+    `FADED` (6.9 `n` bars), and the warm-up is so much longer. TA-Lib keeps the quotient until the sum is below 1e-14
+    units of the currency.
+
+    Parameters
+    ----------
+    moved
+        What the averages are fed with: not zero at each bar that moved.
+    """
+    limit = math.ceil(math.log(FADED) / math.log(1.0 - 1.0 / n)) if n > 1 else 0
+    idle = plan.call(idle_step, moved, limit, ints=1, window=limit)[0]
+    return plan.let(
+        "{} / {} if {} <= {} and {} != 0.0 else {}", numerator, denominator, idle, limit, denominator, otherwise
+    )
+
+
 def root(plan: Plan, x: Value) -> Value:
     """Square root."""
     return plan.let("sqrt({})", x)
@@ -230,7 +265,11 @@ def typical_price(plan: Plan) -> Value:
     return (plan.high + plan.low + plan.close) * (1.0 / 3.0)
 
 
-def stochastic(plan: Plan, x: Value, high: Value, low: Value, n: int) -> Value:
-    """Place of `x` between the least low and the greatest high of `n` bars, 0 to 100; 0 where they are one."""
+def stochastic(plan: Plan, x: Value, high: Value, low: Value, n: int, level: float = 0.0) -> Value:
+    """Place of `x` between the least low and the greatest high of `n` bars, 0 to 100; 0 where they are one.
+
+    `level` is how far apart rounding may put values that are equal.
+    """
     least = window_min(plan, low, n)
-    return 100.0 * ratio(plan, x - least, window_max(plan, high, n) - least)
+    spread = window_max(plan, high, n) - least
+    return 100.0 * plan.let("{0} / {1} if {1} > {2} else 0.0", x - least, spread, level)

@@ -8,6 +8,7 @@ from kalibre.features.base import Column, Family, Plan, Value
 from kalibre.features.kernels import (
     Array,
     ema,
+    fading_ratio,
     lag,
     logarithm,
     phase,
@@ -24,6 +25,10 @@ from kalibre.features.kernels import (
 )
 
 _PERCENT = (0.0, 100.0)
+_EQUAL = 1e-14
+"""Share of a price within which two sums of the same prices may differ by rounding alone."""
+_LEVEL_RSI = 1e-10
+"""How far rounding moves an RSI while prices stand still; TA-Lib divides one such difference by another."""
 
 
 def mean_deviation_step(F: Array, I: Array, f: int, i: int, x: float, mean: float, n: int, k: int) -> float:  # noqa: E741
@@ -50,7 +55,7 @@ def _rsi(plan: Plan, window: int) -> Value:
     change = plan.close - previous_close(plan)
     gain = wilder(plan, plan.let("max({}, 0.0)", change), window)
     loss = wilder(plan, plan.let("max(-{}, 0.0)", change), window)
-    return 100.0 * ratio(plan, gain, gain + loss)
+    return 100.0 * fading_ratio(plan, gain, gain + loss, change, window)
 
 
 def _stochastic_k(plan: Plan, window: int) -> Value:
@@ -59,7 +64,7 @@ def _stochastic_k(plan: Plan, window: int) -> Value:
 
 def _stochastic_rsi_k(plan: Plan, window: int) -> Value:
     strength = _rsi(plan, window)
-    return stochastic(plan, strength, strength, strength, window)
+    return stochastic(plan, strength, strength, strength, window, _LEVEL_RSI)
 
 
 def _cci(plan: Plan, window: int) -> Value:
@@ -75,7 +80,10 @@ def _cci(plan: Plan, window: int) -> Value:
         window=window - 1,
         present=mean,
     )[0]
-    return ratio(plan, price - mean, (0.015 / window) * spread)
+    # Of equal prices the mean is a last bit off: that distance over itself says nothing.
+    return plan.let(
+        "{0} / (0.015 * {1}) if {1} > {2} * {3} else 0.0", price - mean, spread * (1.0 / window), _EQUAL, price
+    )
 
 
 def _williams(plan: Plan, window: int) -> Value:

@@ -9,9 +9,9 @@ from kalibre.features.kernels import (
     Array,
     efficiency_ratio,
     ema,
+    fading_ratio,
     lag,
     phase,
-    ratio,
     sma,
     true_range,
     wilder,
@@ -174,23 +174,29 @@ def _signal(plan: Plan, fast: int, slow: int, signal: int) -> Value:
     return ema(plan, _macd(plan, fast, slow), signal)
 
 
-def _directional(plan: Plan, window: int) -> tuple[Value, Value, Value]:
-    """Average upward and downward movement, and what makes percents of the true range of them."""
+def _movement(plan: Plan) -> tuple[Value, Value]:
+    """Upward and downward movement of the bar: how far it reaches beyond the one before, on its farther side only."""
     up = plan.high - lag(plan, plan.high, 1)
     down = lag(plan, plan.low, 1) - plan.low
-    spread = wilder(plan, true_range(plan), window)
-    plus = wilder(
-        plan, plan.let("{0} if {0} > {1} and {0} > 0.0 and not {2} else 0.0", up, down, plan.let("first")), window
+    first = plan.let("first")
+    return (
+        plan.let("{0} if {0} > {1} and {0} > 0.0 and not {2} else 0.0", up, down, first),
+        plan.let("{1} if {1} > {0} and {1} > 0.0 and not {2} else 0.0", up, down, first),
     )
-    minus = wilder(
-        plan, plan.let("{1} if {1} > {0} and {1} > 0.0 and not {2} else 0.0", up, down, plan.let("first")), window
-    )
-    return plus, minus, ratio(plan, plan.let("100.0"), spread)
+
+
+def _directional(plan: Plan, window: int, side: int) -> Value:
+    """Average upward (0) or downward (1) movement in percent of the average true range."""
+    spread = true_range(plan)
+    share = fading_ratio(plan, plan.let("100.0"), wilder(plan, spread, window), spread, window)
+    return wilder(plan, _movement(plan)[side], window) * share
 
 
 def _adx(plan: Plan, window: int) -> Value:
-    plus, minus, _ = _directional(plan, window)
-    return wilder(plan, 100.0 * ratio(plan, plan.let("abs({})", plus - minus), plus + minus), window)
+    up, down = _movement(plan)
+    plus, minus = wilder(plan, up, window), wilder(plan, down, window)
+    one_sided = fading_ratio(plan, plan.let("abs({})", plus - minus), plus + minus, up + down, window)
+    return wilder(plan, 100.0 * one_sided, window)
 
 
 def _aroon(plan: Plan, window: int, x: Value) -> Value:
@@ -304,7 +310,7 @@ FAMILY = Family(
         Column(
             "plus_di_{window}",
             "Upward movement in percent of the true range.",
-            lambda plan, window: _directional(plan, window)[0] * _directional(plan, window)[2],
+            lambda plan, window: _directional(plan, window, 0),
             ((14,),),
             bounds=_PERCENT,
             talib="PLUS_DI",
@@ -312,7 +318,7 @@ FAMILY = Family(
         Column(
             "minus_di_{window}",
             "Downward movement in percent of the true range.",
-            lambda plan, window: _directional(plan, window)[1] * _directional(plan, window)[2],
+            lambda plan, window: _directional(plan, window, 1),
             ((14,),),
             bounds=_PERCENT,
             talib="MINUS_DI",

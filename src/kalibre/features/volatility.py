@@ -1,14 +1,19 @@
 """Volatility: how far prices move, by range, by return, and by the channels drawn from them."""
 
+# ruff: noqa: N803  (F and I, the two state arrays, keep the names they have in the generated step)
+
 from __future__ import annotations
 
 import math
 
 from kalibre.features.base import Column, Family, Plan, Value
 from kalibre.features.kernels import (
+    Array,
     ema,
+    fading_ratio,
     log_return,
     logarithm,
+    previous_close,
     ratio,
     root,
     sma,
@@ -47,9 +52,25 @@ def _keltner(plan: Plan, window: int, sides: float) -> Value:
     return middle + (sides * _KELTNER_WIDTH) * _atr(plan, max(window // 2, 1))
 
 
+def lead_step(F: Array, I: Array, f: int, i: int, change: float, inside: float, alpha: float) -> float:  # noqa: E741
+    """Return by how much the close leads the exponential average of the typical price.
+
+    Carried on as a difference, from the change of the close and its place in the bar: it fades with the bars, where two
+    prices of nearly the same size would leave their rounding.
+    """
+    lead = (1.0 - alpha) * (F[f] + change) + alpha * inside
+    F[f] = lead
+    return lead  # type: ignore[no-any-return]
+
+
 def _keltner_position(plan: Plan, window: int) -> Value:
-    lower = _keltner(plan, window, -1.0)
-    return ratio(plan, plan.close - lower, _keltner(plan, window, 1.0) - lower, 0.5)
+    alpha = 2.0 / (window + 1.0)
+    change = plan.close - previous_close(plan)
+    inside = ((plan.close - plan.high) + (plan.close - plan.low)) * (1.0 / 3.0)
+    lead = plan.call(lead_step, change, inside, alpha, floats=1, decays=(1.0 - alpha,))[0]
+    n = max(window // 2, 1)
+    width = (2.0 * _KELTNER_WIDTH) * wilder(plan, true_range(plan), n)
+    return 0.5 + fading_ratio(plan, lead, width, true_range(plan), n)
 
 
 def _donchian_position(plan: Plan, window: int) -> Value:
