@@ -15,7 +15,7 @@ from kalibre.core.errors import SourceError, UnknownSymbolError, UsageError
 from kalibre.core.events import BarClosed, Funding, series_key
 from kalibre.core.protocols import FundedSource, Source, SourceBar
 from kalibre.core.timeframe import timeframe_ms
-from kalibre.sources.base import check_range, chunks
+from kalibre.sources.base import check_range, chunks, span_of
 
 
 class Replay:
@@ -171,6 +171,10 @@ class Replay:
         part = self._series(symbol, timeframe).between(start_ms, end_ms)
         until_ms = self.clock.now_ms() if self._begun else self._live_from_ms
         yield from chunks(part if until_ms is None else part[part.close_time <= until_ms])
+
+    def span(self, symbol: str, timeframe: str) -> tuple[int, int] | None:
+        """Return the open times of the first and the last bar of the past; None if there is no bar."""
+        return span_of(self.history(symbol, timeframe))
 
     def funding(self, symbol: str, *, start_ms: int, end_ms: int) -> Iterator[tuple[int, float]]:
         """Yield (settlement, rate) with `start_ms <= settlement < end_ms`, oldest first, as far as the past reaches.

@@ -113,6 +113,8 @@ def test_playing_begins_behind_what_is_known() -> None:
 
     assert begun().clock.now_ms() == START
     assert list(begun().history("BTCUSDT", "1m")) == [], "before the first bar nothing is past"
+    assert begun().span("BTCUSDT", "1m") is None
+    assert begun(live_from_ms=START + 5 * MINUTE).span("BTCUSDT", "1m") == (START, START + 4 * MINUTE)
     source = begun(since_ms={"BTCUSDT": START + 9 * MINUTE}, live_from_ms=START + 5 * MINUTE)
     assert source.clock.now_ms() == START + 10 * MINUTE
     assert len(concat(list(source.history("ETHUSDT", "1m")))) == 10, "the other symbol's past reaches as far"
