@@ -10,9 +10,8 @@ import secrets
 from collections.abc import Mapping
 
 from kalibre.core.errors import SettingsError
-from kalibre.core.settings import ApiSettings
+from kalibre.core.settings import SCOPES, ApiSettings
 
-SCOPES = ("read", "predict", "operate", "kill", "admin")
 ANONYMOUS = frozenset({"read", "predict"})
 """What a caller without a key may do while no keys are set, which is only possible on a loopback address."""
 

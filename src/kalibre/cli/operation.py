@@ -68,7 +68,9 @@ def paper(
 
 @app.command()
 def serve(
-    port: Annotated[int | None, typer.Option("--port", help="0 takes a free one; default: the settings'.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65_535, help="0 takes a free one; default: the settings'.")
+    ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:

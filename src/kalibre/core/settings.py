@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from kalibre.core.catalog import part_names
+from kalibre.core.environment import Environment, faults
 from kalibre.core.errors import BarError, SettingsError
 from kalibre.core.timeframe import is_multiple, timeframe_ms, timeframes_above
 
@@ -156,6 +157,9 @@ class GateSettings(_Section):
     max_drawdown: float = Field(0.15, gt=0, le=1)
 
 
+SCOPES = ("read", "predict", "operate", "kill", "admin")
+
+
 class ApiSettings(_Section):
     """The HTTP side."""
 
@@ -168,6 +172,14 @@ class ApiSettings(_Section):
     allowed_hosts: tuple[str, ...] = Field(
         (), description="further names that clients may call this server by, for example ('kalibre.example.com',)"
     )
+
+    @field_validator("keys")
+    @classmethod
+    def _scoped(cls, value: dict[str, str]) -> dict[str, str]:
+        for scope in (scope.strip() for text in value.values() for scope in text.split(",")):
+            if scope and scope not in SCOPES:
+                raise ValueError(f"scope {scope!r} is unknown; give some of {', '.join(SCOPES)}, comma separated")
+        return value
 
 
 class Settings(BaseSettings):
@@ -200,7 +212,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file, and arguments over both."""
         toml = TomlConfigSettingsSource(settings_cls, toml_file=settings_cls.model_config.get("toml_file"))
-        return (init_settings, env_settings, toml)
+        return (init_settings, Environment(settings_cls), toml)
 
     @model_validator(mode="after")
     def _higher_bars_are_whole(self) -> Self:
@@ -266,11 +278,8 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
         loaded: Settings = configured(**overrides)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(
-            f"{str(chosen)!r} is not TOML: {error}; mend that line or run `kalibre init --force`"
+            f'{str(chosen)!r} is not TOML: {error}; mend that line (a text stands in quotes: name = "text")'
         ) from error
     except ValidationError as error:
-        lines = "; ".join(
-            f"{'.'.join(map(str, item['loc']))} = {item.get('input')!r}: {item['msg']}" for item in error.errors()
-        )
-        raise SettingsError(f"settings cannot be used ({chosen}): {lines}") from error
+        raise SettingsError(f"settings cannot be used ({chosen}): {'; '.join(faults(error, Settings))}") from error
     return loaded

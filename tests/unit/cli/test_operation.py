@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer import BadParameter
 
 from kalibre.cli.app import build
 from kalibre.core.errors import UsageError
@@ -43,6 +44,12 @@ def test_a_kill_that_contradicts_itself_changes_nothing(ask: Ask, words: list[st
     with pytest.raises(UsageError, match=said):
         ask("kill", *words)
     assert ask("kill", "--status")[0] == 4, "still engaged"
+
+
+@pytest.mark.parametrize("port", ["99999", "-1"])
+def test_a_port_that_no_machine_has_is_refused(ask: Ask, port: str) -> None:
+    with pytest.raises(BadParameter, match=rf"{port} is not in the range 0<=x<=65535"):
+        ask("serve", "--port", port)
 
 
 def test_kill_says_who_when_why_and_what_becomes_of_positions(ask: Ask) -> None:

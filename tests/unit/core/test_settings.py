@@ -101,3 +101,65 @@ def test_init_writes_every_setting_and_its_lines_can_be_used(tmp_path: Path) -> 
     ]
     path.write_text("\n".join(line for line in lines if "stands for" not in line))
     assert load_settings(path).model_dump() == load_settings().model_dump()
+
+
+SECRET = "a-very-long-and-secret-key"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("KALIBRE_API__KEYS", f'{{"{SECRET}": ["read"]}}', "api.keys: .*not shown"),
+        ("KALIBRE_API__KEYS", f'{{"{SECRET}": "raed"}}', "scope 'raed' is unknown; give some of read, predict"),
+        ("KALIBRE_API__KEYS", SECRET, 'KALIBRE_API__KEYS is not JSON: write it as \'{"long-random-key": "read'),
+        ("KALIBRE_API", f'["{SECRET}"]', "api: Input should be"),
+        ("KALIBRE_API__KEYZ", SECRET, "api.keyz is no setting: did you mean api.keys"),
+        ("KALIBRE_LOG", f'{{"url": ["postgresql://u:{SECRET}@h/d"]}}', "log.url: .*not shown"),
+        ("KALIBRE_MARKET__SOURCE_OPTIONS", f'"{SECRET}"', "market.source_options: .*not shown"),
+        ("KALIBRE_MARKET__SOURCE_OPTIONS", f"url={SECRET}", 'SOURCE_OPTIONS is not JSON: write it as \'{"path"'),
+    ],
+)
+def test_no_secret_is_ever_printed(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=said) as caught:
+        load_settings()
+    assert SECRET not in str(caught.value)
+
+
+def test_a_fault_of_several_settings_does_not_print_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KALIBRE_API__KEYS", f'{{"{SECRET}": "read"}}')
+    monkeypatch.setenv("KALIBRE_FEATURES__HIGHER_TIMEFRAMES", "100m")
+    with pytest.raises(SettingsError, match="not made of whole bars") as caught:
+        load_settings()
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["THYAO", "THYAO,GARAN", " THYAO , GARAN ,", '["THYAO","GARAN"]', "1,2", "1"])
+def test_a_list_in_the_environment_is_written_as_people_write_lists(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("KALIBRE_MARKET__SYMBOLS", text)
+    expected = [part.strip(' []"') for part in text.split(",")]
+    assert load_settings().market.symbols == tuple(part for part in expected if part)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('symbols = ["A"]', "symbols is no setting: did you mean market.symbols?"),
+        ('[market]\nsymbol = "A"', "market.symbol is no setting: did you mean market.symbols?"),
+        ("[gates]\nmax_eec = 0.1", "did you mean gates.max_ece?"),
+        ("[modle]\nfolds = 3", "modle is no setting: did you mean model?"),
+        ("zzz = 1", "zzz is no setting; `kalibre init` writes"),
+    ],
+)
+def test_a_name_that_is_no_setting_is_told_with_the_one_that_was_meant(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "k.toml").write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(tmp_path / "k.toml")
+    assert said in str(caught.value)
+
+
+def test_a_broken_file_is_mended_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "k.toml").write_text("[market]\nsource = binance\n")
+    with pytest.raises(SettingsError, match=r"line 2.*mend that line") as caught:
+        load_settings(tmp_path / "k.toml")
+    assert "--force" not in str(caught.value)
