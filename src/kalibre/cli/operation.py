@@ -68,9 +68,7 @@ def paper(
 
 @app.command()
 def serve(
-    port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65_535, help="0 takes a free one; default: the settings'.")
-    ] = None,
+    port: Annotated[int | None, typer.Option("--port", help="0 takes a free one; default: the settings'.")] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -79,6 +77,8 @@ def serve(
 
     settings = settings_of(config)
     if port is not None:
+        if not 0 <= port <= 65_535:
+            raise UsageError(f"--port {port} is no port: give 1 to 65535, or 0 for a free one")
         settings = settings.model_copy(update={"api": settings.api.model_copy(update={"port": port})})
     run(settings, as_json=as_json)
 
