@@ -145,10 +145,15 @@ def backtest(
             log, settings, symbol or bundle.symbol, timeframe=bundle.timeframe, timerange=timerange, days=days
         )
         funding, missing = load_funding(log, bars), missing_funding(log, bars)
-    study = load_study(settings, chosen)
-    outcome = backtest_bundle(
-        bundle, bars, calendar=settings.market.calendar, study=study, funding=funding, funding_missing=missing
-    )
+        outcome = backtest_bundle(
+            bundle,
+            bars,
+            calendar=settings.market.calendar,
+            study=load_study(settings, chosen),
+            log=log,
+            funding=funding,
+            funding_missing=missing,
+        )
 
     def show(console: Console) -> None:
         from rich.table import Table

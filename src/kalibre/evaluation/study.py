@@ -241,13 +241,13 @@ class _Run:
         )
 
     def _final_share(self, dataset: Dataset) -> float:
-        """Take the usual share, or all that came after the last look if that is at least half as much."""
-        usual = round(FINAL_SHARE * len(dataset))
+        """Take the usual share, or all that came after what was shown last if that is at least half as much."""
+        usual = max(1, round(FINAL_SHARE * len(dataset)))
         first = int(dataset.close_time[len(dataset) - usual])
-        last_look = max((look.end_ms for look in self.book.looks()), default=0)
-        if last_look < first:
+        last_shown = max((window.end_ms for window in self.book.shown()), default=0)
+        if last_shown < first:
             return FINAL_SHARE
-        unseen = int((dataset.close_time > last_look).sum())
+        unseen = int((dataset.close_time > last_shown).sum())
         return unseen / len(dataset) if 2 * unseen >= usual else FINAL_SHARE
 
     def _judge(self, material: Material, parts: Mapping[str, Dataset], number: int, total: int) -> _Judged:

@@ -1,8 +1,10 @@
 """What was tried and seen on a history, over all runs: trials for the deflated Sharpe ratio, looks at final windows.
 
 A trial is a configuration whose out-of-sample result on a history was seen (docs/adr/0002-what-is-a-trial.md). The same
-configuration again is no new trial. A history is known by the digest of its bars; so that one bar more or less does not
-wipe the slate, trials and looks of the same series count wherever their window overlaps this history's.
+configuration again is no new trial. A history is known by the digest of its bars; so that one bar more or less, or
+another timeframe, does not wipe the slate, trials and looks of the same symbol count wherever their window overlaps
+this history's. A final window is unseen only if neither a look (a study's, a backtest's, a recalibration's) nor a
+trial's out-of-sample figures have shown any bar of it.
 """
 
 from __future__ import annotations
@@ -131,6 +133,7 @@ class TrialBook:
     def __init__(self, bars: Bars, log: EventLog | None) -> None:
         self.digest = history_digest(bars)
         self.series = series_key(bars.symbol, bars.timeframe)
+        self._symbol = _symbol(self.series)
         self._start_ms, self._end_ms = int(bars.open_time[0]), int(bars.close_time[-1])
         self._log = log
 
@@ -148,19 +151,19 @@ class TrialBook:
         sharpe
             Their Sharpe ratio per bar.
         """
-        first_day, daily = daily_returns(time_ms, returns)
+        _, daily = daily_returns(time_ms, returns)
         trial = Trial(
             config=config,
             sharpe=sharpe,
             n_returns=len(returns),
             series=self.series,
-            start_ms=first_day * DAY_MS,
+            start_ms=int(time_ms[0]),
             end_ms=int(time_ms[-1]),
             daily_returns=tuple(np.round(daily, 8).tolist()),
         )
         known = [] if self._log is None else self._append(self._log, trial)
         distinct = {**{other.config: other for other in known}, config: trial}
-        return _summarise(list(distinct.values()), len(returns))
+        return _summarise(list(distinct.values()), trial)
 
     def _append(self, log: EventLog, trial: Trial) -> list[Trial]:
         """Append a trial under the write lock, so that two studies at once cannot take the same number."""
@@ -171,43 +174,44 @@ class TrialBook:
                 transaction.append([new_event(self.digest, number, trial)], writer=WRITER, conflict="refuse")
         return self._trials(log)
 
-    def _trials(self, log: EventLog) -> list[Trial]:
+    def _trials(self, reader: Reader) -> list[Trial]:
         return [
             event.payload
-            for event in log.read(kinds={"trial"})
-            if isinstance(event.payload, Trial)
-            and (event.key == self.digest or self._overlaps(event.payload.series, event.payload))
+            for event in reader.read(kinds={"trial"})
+            if isinstance(event.payload, Trial) and self._concerns(event.key, event.payload)
         ]
 
-    def _overlaps(self, series: str, window: Trial | Look) -> bool:
-        return series == self.series and window.start_ms < self._end_ms and window.end_ms > self._start_ms
+    def _concerns(self, key: str, window: Trial | Look) -> bool:
+        """Say whether something tried or seen belongs to this history: its very bars, or its symbol at that time."""
+        overlaps = window.start_ms < self._end_ms and window.end_ms > self._start_ms
+        return key == self.digest or (_symbol(window.series) == self._symbol and overlaps)
 
-    def looks(self) -> list[Look]:
-        """Return the looks at final windows that overlap this history."""
-        return [] if self._log is None else self._looks(self._log)
+    def shown(self) -> list[Trial | Look]:
+        """Return what has shown figures on bars of this history: looks, and the trials' out-of-sample windows."""
+        return [] if self._log is None else self._shown(self._log)
 
-    def _looks(self, reader: Reader) -> list[Look]:
-        return [
+    def _shown(self, reader: Reader) -> list[Trial | Look]:
+        looks = [
             event.payload
             for event in reader.read(kinds={"look"})
-            if isinstance(event.payload, Look)
-            and (event.key == self.digest or self._overlaps(event.payload.series, event.payload))
+            if isinstance(event.payload, Look) and self._concerns(event.key, event.payload)
         ]
+        return [*looks, *self._trials(reader)]
 
     def look(self, start_ms: int, end_ms: int, model: str) -> bool:
-        """Record a look at a final window, before its figures are shown; say whether any part of it was seen before.
+        """Record a look at a window, before its figures are shown; say whether any part of it was shown before.
 
         Parameters
         ----------
         start_ms, end_ms
             Close times of the window's first and last bar, UTC milliseconds.
         model
-            Who looks: the configuration's digest.
+            Who looks: the configuration's digest, or the model that is tried on the window.
         """
         if self._log is None:
             return False
         with self._log.transaction() as transaction:
-            seen = any(look.start_ms <= end_ms and look.end_ms >= start_ms for look in self._looks(transaction))
+            seen = any(other.start_ms <= end_ms and other.end_ms >= start_ms for other in self._shown(transaction))
             event = new_event(
                 self.digest, start_ms, Look(start_ms=start_ms, end_ms=end_ms, model=model, series=self.series)
             )
@@ -215,8 +219,20 @@ class TrialBook:
         return seen
 
 
-def _summarise(trials: Sequence[Trial], n_returns: int) -> Tried:
-    sharpes = np.array([trial.sharpe for trial in trials])
-    sampling = 1.0 / math.sqrt(max(n_returns, 2))
+def _symbol(series: str) -> str:
+    return series.rpartition("|")[0]
+
+
+def _per_bar(trial: Trial, of: Trial) -> float:
+    """Return a trial's Sharpe ratio per bar of another one, which may have been tried on longer or shorter bars."""
+    if trial.series == of.series:
+        return trial.sharpe
+    ours, theirs = (each.n_returns / max(len(each.daily_returns), 1) for each in (of, trial))
+    return trial.sharpe * math.sqrt(theirs / ours)
+
+
+def _summarise(trials: Sequence[Trial], judged: Trial) -> Tried:
+    sharpes = np.array([_per_bar(trial, judged) for trial in trials])
+    sampling = 1.0 / math.sqrt(max(judged.n_returns, 2))
     spread = float(sharpes.std(ddof=1)) if len(sharpes) > 1 else 0.0
     return Tried(n_trials=len(trials), effective=effective_number(trials), sharpe_std=max(spread, sampling))

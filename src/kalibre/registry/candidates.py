@@ -186,6 +186,7 @@ def backtest_bundle(
     *,
     calendar: str,
     study: Mapping[str, Any],
+    log: EventLog | None = None,
     funding: FloatArray | None = None,
     funding_missing: Sequence[tuple[int, int]] = (),
 ) -> dict[str, Any]:
@@ -193,6 +194,9 @@ def backtest_bundle(
 
     Parameters
     ----------
+    log
+        Where it is recorded, before any figure exists, that these bars were looked at: no later study can take them
+        for an untouched final window. None keeps no memory, which suits simulations only.
     funding
         Shape (n_bars,), what a long pays a bar, as `kalibre.bars.funding.load_funding` gives it; None where no rate is
         recorded. The result's `funding` says what was charged, and in a `note` where study and backtest differ.
@@ -206,9 +210,12 @@ def backtest_bundle(
     """
     from kalibre.bars.calendars import get_calendar
     from kalibre.evaluation.backtest import backtest
+    from kalibre.evaluation.trials import TrialBook
     from kalibre.trading.policy import Policy
 
     _, p_up, volatility = forecasts(bundle, bars)
+    if len(bars):
+        TrialBook(bars, log).look(int(bars.close_time[0]), int(bars.close_time[-1]), bundle.model_id)
     outcome = backtest(
         bars,
         p_up,

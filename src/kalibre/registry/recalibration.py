@@ -37,8 +37,9 @@ def recalibrate(
 
     The outcomes are the label's that the bundle learnt; where a horizon spans a hole there is none. The first half of
     the later forecasts fits the new calibrator, purged of what only became known within the second half, which judges
-    old and new alike. The new version keeps the classifier; it carries a gate that no one has passed for it yet, so it
-    can only run in shadow.
+    old and new alike. That these bars were looked at is recorded first: no later study can take them for an untouched
+    final window. The new version keeps the classifier; it carries a gate that no one has passed for it yet, so it can
+    only run in shadow.
 
     Raises
     ------
@@ -48,6 +49,7 @@ def recalibrate(
         If the bars are of another timeframe than the model's.
     """
     from kalibre.evaluation.calibration import calibration_error, fit_calibrator
+    from kalibre.evaluation.trials import TrialBook
 
     score, p_up, _ = forecasts(bundle, bars)
     horizon = bundle.horizon_bars
@@ -59,6 +61,7 @@ def recalibrate(
             f"only {len(rows)} forecasts of {bundle.model_id} have matured since its study, {needed} are needed: "
             "ingest later bars first"
         )
+    TrialBook(bars, log).look(int(bars.close_time[rows[0]]), int(bars.close_time[-1]), bundle.model_id)
     judge = rows[len(rows) // 2 :]
     fit = rows[: len(rows) // 2]
     fit = fit[known_row[fit] < judge[0]]

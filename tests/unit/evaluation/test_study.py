@@ -187,8 +187,18 @@ def test_without_a_look_nothing_qualifies_and_nothing_is_recorded(bars, tmp_path
     with open_log(f"sqlite:///{tmp_path / 'log.sqlite'}") as log:
         blind = run_study(bars, SETTINGS, log=log, final=False)
         assert log.read(kinds={"look"}) == []
-    assert blind.final is None
-    assert [gate.name for gate in blind.failed] == ["final_unseen"]
+        assert blind.final is None
+        assert [gate.name for gate in blind.failed] == ["final_unseen"]
+        # Exploring spends nothing of the final window; what it tested on is spent, on a shorter timerange too.
+        assert not run_study(bars, SETTINGS, log=log, seed=8).final_seen_before
+        assert run_study(bars[:7_600], SETTINGS, log=log, seed=9).final_seen_before
+
+
+@pytest.mark.parametrize("samples", range(1, 5))
+def test_a_handful_of_samples_is_too_few_and_says_how_many_would_do(bars, samples):
+    engine = FeatureEngine(study_module.feature_spec(bars, SETTINGS))
+    with pytest.raises(DatasetError, match="samples"):
+        run_study(bars[: engine.warmup + SETTINGS.model.horizon_bars + samples], SETTINGS)
 
 
 def test_nothing_to_find_is_not_promoted_and_says_why():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kalibre.bars.calendars import get_calendar
+from kalibre.bars.resample import resample
 from kalibre.core.bars import Bars
 from kalibre.core.events import Look, Trial
 from kalibre.evaluation.trials import TrialBook, config_digest, daily_returns, effective_number, history_digest
@@ -143,6 +145,36 @@ def test_a_window_that_shares_one_bar_with_a_seen_one_is_seen(log, bars):
     assert other.look(end + 900_000, int(bars.close_time[-1]), "b") is False
 
 
+def test_what_a_walk_forward_has_shown_is_no_untouched_final_window(log, bars):
+    """Study A tests on bars 2,000 to 3,999; study B, on a shorter timerange, would judge on bars that A has shown."""
+    shown = slice(2_000, 4_000)
+    TrialBook(bars, log).record("a", bars.close_time[shown], _returns(1)[:2_000], 0.0)
+    assert TrialBook(bars[:4_000], log).look(int(bars.close_time[3_200]), int(bars.close_time[3_999]), "b") is True
+    assert TrialBook(bars, log).look(int(bars.close_time[4_000]), int(bars.close_time[-1]), "a") is False
+
+
+def test_the_day_on_which_a_trial_begins_is_not_all_shown(log, bars):
+    start = next(k for k in range(3_000, 3_200) if bars.close_time[k] % DAY == DAY // 2)
+    TrialBook(bars, log).record("a", bars.close_time[start:], _returns(1)[: len(bars) - start], 0.0)
+    before = int(bars.close_time[start - 1])
+    assert TrialBook(bars[:start], log).look(before - DAY // 4, before, "b") is False
+
+
+def test_another_timeframe_wipes_no_slate(log, bars):
+    hours = resample(bars, "1h", get_calendar("24/7"))
+    start, end = int(bars.close_time[-1000]), int(bars.close_time[-1])
+    book = TrialBook(bars, log)
+    _record(book, bars, "a", _returns(1))
+    assert book.look(start, end, "a") is True  # the trial's own window
+    later = TrialBook(hours, log)
+    assert later.look(start, end, "b") is True
+    n = len(hours) // 2
+    tried = later.record("b", hours.close_time[-n:], _returns(2)[:n], 0.05)
+    assert tried.n_trials == 2
+    sharpe = float(_returns(1).mean() / _returns(1).std())
+    assert tried.sharpe_std == pytest.approx(max(np.std([sharpe * 2, 0.05], ddof=1), 1 / np.sqrt(n)), rel=0.02)
+
+
 def test_the_look_is_in_the_log_before_anything_is_answered(log, bars):
     TrialBook(bars, log).look(1, 2, "a")
     (event,) = log.read(kinds={"look"})
@@ -154,7 +186,7 @@ def test_without_a_log_nothing_is_remembered(bars):
     book = TrialBook(bars, None)
     assert book.look(1, 2, "a") is False
     assert book.look(1, 2, "a") is False
-    assert book.looks() == []
+    assert book.shown() == []
     assert _record(book, bars, "a", _returns(1))[0] == 1
 
 

@@ -16,6 +16,7 @@ from kalibre.core.clock import ManualClock
 from kalibre.core.errors import EvaluationError, RegistryError, UsageError
 from kalibre.core.events import Funding, new_event
 from kalibre.core.settings import ModelSettings, Settings
+from kalibre.evaluation.trials import TrialBook
 from kalibre.labels.direction import Direction
 from kalibre.labels.triple_barrier import TripleBarrier
 from kalibre.log import open_log
@@ -62,7 +63,7 @@ def test_a_backtest_charges_what_the_log_holds_on_every_position(bundle, log):
     n_rates = store_rates(log, BARS)
     funding = load_funding(log, BARS)
     study = study_of(replace(bundle, funded=True))
-    free = backtest_bundle(bundle, BARS, calendar="24/7", study=study)
+    free = backtest_bundle(bundle, BARS, calendar="24/7", study=study, log=log)
     paid = backtest_bundle(replace(bundle, funded=True), BARS, calendar="24/7", study=study, funding=funding)
     assert paid["funding"]["bars_due"] == n_rates
     assert 0 < paid["funding"]["bars_charged"] < n_rates
@@ -70,6 +71,13 @@ def test_a_backtest_charges_what_the_log_holds_on_every_position(bundle, log):
     assert paid["total_return"] < free["total_return"]
     assert paid["funding"]["note"] == ""
     assert paid["buy_and_hold"]["funding"]["bars_charged"] >= n_rates - 1
+
+
+def test_what_a_backtest_has_shown_is_no_untouched_final_window(bundle, log):
+    later = TrialBook(BARS, log)
+    backtest_bundle(bundle, BARS[:3_000], calendar="24/7", study=study_of(bundle), log=log)
+    assert later.look(int(BARS.close_time[3_000]), int(BARS.close_time[3_999]), "behind it") is False
+    assert later.look(int(BARS.close_time[2_999]), int(BARS.close_time[3_999]), "a bar of it") is True
 
 
 def test_a_backtest_without_funding_says_so(bundle):
@@ -163,6 +171,8 @@ def test_recalibration_goes_by_the_label_the_bundle_learnt_and_leaves_holes_out(
     score, p_up, _ = forecasts(learnt, holed)
     rows = np.flatnonzero((np.arange(len(holed)) >= 1_000) & np.isfinite(y) & np.isfinite(p_up))
     assert outcome["n_samples"] == len(rows)
+    (look,) = [event.payload for event in log.read(kinds={"look"})]
+    assert (look.start_ms, look.end_ms) == (int(holed.close_time[rows[0]]), int(holed.close_time[-1]))
     crossing = np.arange(2_996, 3_000)
     # No direction is known across the hole; a barrier may have been touched before it.
     assert not (name == "direction" and np.isin(crossing, rows).any())
@@ -223,8 +233,8 @@ def test_the_rates_of_a_real_perpetual_are_charged_to_the_cent(shared_data, tmp_
     assert study["settings"]["costs"] == settings.costs.model_dump()
     # The study's own thresholds may never trade; these do, a hundred times over.
     bundle = load_bundle(settings.models_dir, study["model_id"])
-    score = forecasts(bundle, bars)[1]
-    high, low = np.nanquantile(score, [0.7, 0.4])
+    p_up = forecasts(bundle, bars)[1]
+    high, low = np.quantile(np.unique(p_up[np.isfinite(p_up)]), [0.7, 0.4])
     bundle = replace(bundle, entry_threshold=float(high), exit_threshold=float(low))
     funding = load_funding(log, bars)
     outcome = backtest_bundle(bundle, bars, calendar="24/7", study=study, funding=funding)
