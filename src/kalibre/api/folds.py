@@ -63,6 +63,11 @@ class FeatureFold:
         return None if self._line.last is None else self._line.last.open_time + self._step_ms
 
     @property
+    def doubt_ms(self) -> int | None:
+        """Time of the oldest undecided corporate action that the newest row looks back on; None if there is none."""
+        return self._line.doubt_ms(int(self._engine.warmup))
+
+    @property
     def n_bars(self) -> int:
         """Bars known, older ones that came later included."""
         return self._line.n_bars

@@ -263,7 +263,8 @@ class LiveView:
             roles = {role: self._stand(series, role, follower.current.get((series, role))) for role in ROLES}
             line = self._lines[series]
             as_of_ms = None if line.last is None else line.last.open_time + timeframe_ms(line.timeframe)
-            frozen = _frozen(line)
+            doubts = (fold.doubt_ms for fold in self._folds.values() if fold.series == series)
+            frozen = _frozen(symbol, min((doubt for doubt in doubts if doubt is not None), default=None))
             if frozen:
                 # As on paper: what was made of prices in two scales is no forecast.
                 roles = {role: msgspec.structs.replace(standing, p_up=None) for role, standing in roles.items()}
@@ -311,11 +312,10 @@ class LiveView:
             self._drawn.notify_all()
 
 
-def _frozen(line: Timeline) -> str:
-    undecided_ms = line.undecided_ms
+def _frozen(symbol: str, undecided_ms: int | None) -> str:
     if undecided_ms is None:
         return ""
-    told = f"{line.symbol} {to_text(undecided_ms)[:10]}"
+    told = f"{symbol} {to_text(undecided_ms)[:10]}"
     return (
         f"a corporate action of {told} was detected and nobody has decided on it, so nobody knows the scale of its "
         f"prices: run `kalibre actions confirm {told}` or `kalibre actions reject {told}`"

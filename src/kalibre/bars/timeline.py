@@ -165,6 +165,29 @@ class Timeline:
             return None
         return self._undecided
 
+    def doubt_ms(self, reach_bars: int, held_since_ms: int | None = None) -> int | None:
+        """Return the time of the oldest undecided action that still matters; None if all that matters is known.
+
+        Parameters
+        ----------
+        reach_bars
+            How far features look back: an action that lies behind more bars than that touches none of them.
+        held_since_ms
+            Open time of the bar at which what is held was bought: an action since then says how much it is.
+        """
+        if self.undecided_ms is None or self.last is None:
+            return None
+        for time, action in sorted(self._actions.items()):
+            if action.status == "detected" and time <= self.last.open_time:
+                held = held_since_ms is not None and held_since_ms < time
+                if held or self.after(time - 1) <= reach_bars:
+                    return time
+        return None
+
+    def spans_doubt(self, start_ms: int, end_ms: int) -> bool:
+        """Say whether an undecided action lies between two bars, so that nobody can compare their prices."""
+        return any(start_ms < time <= end_ms and action.status == "detected" for time, action in self._actions.items())
+
     def scaled(self, bar: Bar) -> Bar:
         """Return a bar in the series' scale."""
         scale = self.scale(bar.open_time)

@@ -186,6 +186,11 @@ class Book:
         self.carry(terms, bar, scale, before_ms, p_up=np.nan, volatility=np.nan, funding=funding, may_order=False)
         self.ledger[PENDING] = pending
 
+    @property
+    def held_since_ms(self) -> int | None:
+        """Open time of the bar at which what is held was bought; None if nothing is."""
+        return int(self.positions[-1, _ENTERED]) if self.ledger[QUANTITY] > 0 and len(self.positions) else None
+
     def held(self, open_time: int) -> float:
         """Return the quantity held at the close of the bar that opened then."""
         for entered, left, quantity, _ in self.positions.tolist():

@@ -62,7 +62,8 @@ def outcome(
     late
         Whether bars have come since that one: the horizon's end is then looked up.
     calendar
-        Tells a hole from a night: an outcome whose horizon spans a hole is none. None counts bars.
+        Tells a hole from a night: an outcome whose horizon spans a hole is none, nor one across a corporate action
+        that nobody has decided on. None counts bars.
     """
     start_ms, horizon = forecast.open_time, forecast.horizon_bars
     if late:
@@ -71,6 +72,8 @@ def outcome(
             return None
         newest = ahead[horizon - 1]
     if not _whole(calendar, line.timeframe, start_ms, newest.open_time, horizon, step_ms):
+        return None
+    if line.spans_doubt(start_ms, newest.open_time):
         return None
     went_up: bool | None = newest.close > forecast.close
     if forecast.label != DIRECTION:

@@ -67,8 +67,9 @@ class PaperProjection:
 
     Ledgers run in the series' scale (`kalibre.bars.timeline`), so a split does not touch them; fills and accounts are
     said in shares and prices as they are traded. While a corporate action is detected and undecided, nothing is
-    ordered, carried or forecast. Funding is paid by the bar that it is settled in; a rate that comes later is paid at
-    the next bar by whoever held the position at the settlement.
+    ordered, carried or forecast, until it lies further back than features look and nothing is held from before it.
+    Funding is paid by the bar that it is settled in; a rate that comes later is paid at the next bar by whoever held
+    the position at the settlement.
 
     Parameters
     ----------
@@ -200,7 +201,7 @@ class PaperProjection:
                 series.fail(role, known)
             say_unable(book, known, "bar", time, partial(say_event, emitted, key, event.revision))
         bar, volatility = series.advance(change)
-        doubt = doubt_of(series.line)
+        doubt = doubt_of(series.line, series.reach_bars, series.held_since_ms)
         turn = _Turn(series, bar, volatility, doubt, () if doubt and not stays else series.stood_still())
         for role, book in series.books.items():
             if role == "challenger" and book.model_id is None:

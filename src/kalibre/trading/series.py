@@ -179,6 +179,16 @@ class SeriesState:
         score = book.bundle.score(np.atleast_2d(self._rows[_name(book.bundle.spec)]))
         return float(score[0]), float(book.bundle.calibrator.apply(score)[0])
 
+    @property
+    def reach_bars(self) -> int:
+        """How many bars the features look back on."""
+        return max(engine.warmup for engine in self._all_engines().values())
+
+    @property
+    def held_since_ms(self) -> int | None:
+        """Open time of the bar at which the oldest position still held was bought; None if there is none."""
+        return min((book.held_since_ms for book in self.books.values() if book.held_since_ms is not None), default=None)
+
     def warmup(self, book: Book) -> int:
         """Return the bars that a book's features need before they say anything."""
         assert book.bundle is not None

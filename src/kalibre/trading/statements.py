@@ -17,9 +17,9 @@ Say = Callable[[int, Payload], None]
 """Says a payload as of a time."""
 
 
-def doubt_of(line: Timeline) -> str:
+def doubt_of(line: Timeline, reach_bars: int, held_since_ms: int | None) -> str:
     """Say why nobody knows what prices mean, and which command decides; empty if they are known."""
-    undecided_ms = line.undecided_ms
+    undecided_ms = line.doubt_ms(reach_bars, held_since_ms)
     if undecided_ms is None:
         return ""
     which = f"{line.symbol} {to_text(undecided_ms)[:10]}"

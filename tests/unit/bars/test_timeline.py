@@ -94,6 +94,15 @@ def test_an_undecided_action_counts_from_its_bar_on_and_the_oldest_is_named() ->
     assert made.undecided_ms == 4 * HOUR_MS
 
 
+def test_a_doubt_matters_while_features_reach_it_or_something_is_held_from_before() -> None:
+    made = line(*(bar(hour) for hour in range(10)), action(4, 2.0, "detected"), action(7, 2.0, "detected"))
+    assert [made.doubt_ms(reach) for reach in (2, 3, 5, 6)] == [None, 7 * HOUR_MS, 7 * HOUR_MS, 4 * HOUR_MS]
+    assert made.doubt_ms(0, 6 * HOUR_MS) == 7 * HOUR_MS
+    assert made.doubt_ms(0, 7 * HOUR_MS) is None
+    assert made.spans_doubt(3 * HOUR_MS, 4 * HOUR_MS)
+    assert not made.spans_doubt(4 * HOUR_MS, 6 * HOUR_MS)
+
+
 def test_prices_and_shares_scale_but_money_and_counts_do_not() -> None:
     made = line(action(1), bar(1, 10.0, volume=6.0, taker=3.0))
     (scaled,) = made.bars()

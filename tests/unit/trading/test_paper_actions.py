@@ -168,6 +168,33 @@ def test_it_stands_still_until_somebody_decides(bundle: ModelBundle, decided: st
         assert found[times[t]] == np.log(bars.close[t + 4] / bars.close[t])
 
 
+def test_an_old_doubt_ends_when_features_look_back_on_it_no_longer(bundle: ModelBundle, traded: Bars) -> None:
+    reach = max(FeatureEngine(FeatureSpec("15m", columns=(name,))).warmup for name in COLUMNS)
+    events, time = bar_events(traded), int(traded.open_time[ROW])
+    # The model comes one bar before the doubt, so that nothing is held.
+    inputs = [*events[: ROW - 1], promotion(bundle), events[ROW - 1], action(time, 2.5, "detected")]
+    emitted = play(fresh(bundle), [*inputs, *events[ROW:]])
+    flat = [one for one in newest(emitted, "account") if one.event_time <= time]
+    assert all(one.payload.quantity == 0 for one in flat)  # type: ignore[attr-defined]
+    stood = [one.event_time for one in newest(emitted, "signal") if "frozen" in one.payload.reasons[0]]  # type: ignore[attr-defined]
+    assert stood == traded.close_time[ROW : ROW + reach].tolist()
+    known = newest(emitted, "forecast")[1 + reach :]
+    alone = bundle.predict(FeatureEngine(bundle.spec).batch(traded[np.arange(ROW, len(traded))]))[reach:]
+    assert [one.payload.p_up for one in known] == pytest.approx(alone, rel=1e-6)  # type: ignore[attr-defined]
+    assert newest(emitted, "fill")
+    matured = {one.event_time for one in newest(emitted, "outcome")}
+    assert int(traded.close_time[ROW - 1]) not in matured, "nobody can compare prices across the doubt"
+    assert len(matured) == len(traded) - ROW - reach - bundle.horizon_bars
+
+
+def test_a_doubt_about_what_is_held_stays(holder: ModelBundle, traded: Bars) -> None:
+    events, time = bar_events(traded), int(traded.open_time[ROW])
+    emitted = play(fresh(holder), [promotion(holder), *events[:ROW], action(time, 2.5, "detected"), *events[ROW:]])
+    assert newest(emitted, "account")[-1].event_time == traded.close_time[ROW - 1]
+    assert newest(emitted, "account")[-1].payload.quantity > 0  # type: ignore[attr-defined]
+    assert "frozen" in newest(emitted, "signal")[-1].payload.reasons[0]  # type: ignore[attr-defined]
+
+
 def test_a_sale_that_a_kill_asked_for_waits(holder: ModelBundle, traded: Bars) -> None:
     events = undecided(traded, ROW, "confirmed")
     paper = fresh(holder)
