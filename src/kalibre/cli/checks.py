@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,7 +24,7 @@ from kalibre.cli.base import (
     settings_of,
     stored_bars,
 )
-from kalibre.core.errors import LogError, UsageError
+from kalibre.core.errors import KalibreError, LogError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,7 +101,7 @@ def _verify_features(
         if function is None:
             found = verify_pipeline(bars, _pipeline(settings, bars, bundle), progress=report)
         else:
-            columns = _imported(function)
+            columns = _guarded(_imported(function), function)
             found = verify(columns, bars, warmup=dict.fromkeys(columns(bars), warmup), progress=report)
     result = {"model": None if bundle is None else bundle.model_id, **found.as_dict()}
     emit(result, as_json=as_json, show=lambda console: console.print(str(found), markup=False))
@@ -134,6 +134,46 @@ def _imported(name: str) -> Callable[[Bars], Mapping[str, FloatArray]]:
         raise UsageError(f"--function {name!r} is a {type(found).__name__}, not a function from Bars to columns")
     function: Callable[[Bars], Mapping[str, FloatArray]] = found
     return function
+
+
+def _guarded(
+    function: Callable[[Bars], Mapping[str, FloatArray]], name: str
+) -> Callable[[Bars], Mapping[str, FloatArray]]:
+    """Return the user's function such that whatever goes wrong in it is told as its own, with its line."""
+    import numpy as np
+
+    def asked(bars: Bars) -> Mapping[str, FloatArray]:
+        try:
+            found: Any = function(bars)
+        except KalibreError:
+            raise
+        except Exception as error:  # it is not our code: anything may come out of it
+            raise UsageError(
+                f"--function {name!r} failed on {len(bars):,} bars: {type(error).__name__}: {error}{_place(error)}; it "
+                "is called with shorter histories too, and has to answer NaN where it does not know"
+            ) from error
+        if not isinstance(found, Mapping):
+            raise UsageError(
+                f"--function {name!r} returned a {type(found).__name__}: it has to return columns by name, for example "
+                '{"gap": bars.open / bars.close}'
+            )
+        columns: dict[str, FloatArray] = {}
+        for column, values in found.items():
+            try:
+                columns[str(column)] = np.asarray(values, dtype=np.float64)
+            except (TypeError, ValueError) as error:
+                raise UsageError(f"--function {name!r}: column {column!r} is no array of numbers: {error}") from error
+        return columns
+
+    return asked
+
+
+def _place(error: BaseException) -> str:
+    """Return the file and line where an error came up."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def _verify_state(settings: Settings, *, as_json: bool) -> None:

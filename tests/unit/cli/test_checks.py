@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,28 @@ def test_what_cannot_be_verified_is_refused_in_words(
 ) -> None:
     with pytest.raises(error, match=said):
         ask(*(bundle.model_id if word == "ID" else word for word in words))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return [1, 2]", "'mine:f' returned a list: .*columns by name"),
+        ("return None", "returned a NoneType"),
+        ("return {'x': bars.close / nothing}", r"failed on 1,400 bars: NameError: .*'nothing'.*line 2\)"),
+        ("return {'x': bars.close[1_399]}", "column 'x'|shape"),
+        ("return {'x': ['a'] * len(bars)}", "column 'x' is no array of numbers"),
+        ("return {'x': bars.close[:, None]}", r"column x has shape .1400, 1."),
+        ("return {'x': bars.close * 0 + bars.close[1_000]}", "IndexError.*shorter histories"),
+    ],
+)
+def test_a_function_that_is_none_is_told_in_its_own_words(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, body: str, said: str
+) -> None:
+    Path("mine.py").write_text(f"def f(bars):\n    {body}\n")
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    with pytest.raises(KalibreError, match=said):
+        ask("verify", "features", "--function", "mine:f")
 
 
 def test_state_is_proved_once_paper_ran_and_other_settings_want_another_run(
