@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 import msgspec
 import numpy as np
@@ -22,7 +23,7 @@ from kalibre.core.clock import Clock, to_text
 from kalibre.core.events import BarClosed, BarQuarantined, CorporateAction, Event, Gap, new_event, series_key
 from kalibre.core.protocols import Source
 from kalibre.core.timeframe import timeframe_ms
-from kalibre.log.protocol import EventLog, Reader
+from kalibre.log.protocol import Conflict, EventLog, Reader
 
 _logger = logging.getLogger(__name__)
 
@@ -246,7 +247,12 @@ def write(
         before = transaction.head()
         if actions is not None:
             events = actions.explain(transaction, events)
-        stored = transaction.append(events, writer=WRITER, recorded_at_ms=clock.now_ms())
+        stored: list[Event] = []
+        now_ms = clock.now_ms()
+        for is_bar, some in groupby(events, lambda event: event.kind == "bar"):
+            # A bar was judged beside the newest revision: a correction that is taken back is a correction too.
+            conflict: Conflict = "current" if is_bar else "revise"
+            stored += transaction.append(some, writer=WRITER, conflict=conflict, recorded_at_ms=now_ms)
     _tell(stored, before, report)
     return stored
 

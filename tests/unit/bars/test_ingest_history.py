@@ -143,6 +143,10 @@ def test_a_correction_becomes_a_revision(log: EventLog) -> None:
     report = ingest(log, ScriptedSource({"X": [*bars[:100], corrected, *bars[101:]]}), refresh=True)
     assert (report.bars_written, report.bars_revised) == (1, 1)
     assert load_bars(log, "X", "15m").volume[100] == 99.0
+    back = ingest(log, ScriptedSource({"X": bars}), refresh=True)  # the source takes its correction back
+    assert (back.bars_written, back.bars_revised) == (1, 1)
+    assert list(load_bars(log, "X", "15m")) == bars
+    assert ingest(log, ScriptedSource({"X": bars}), refresh=True).wrote_nothing
 
 
 def test_what_is_passed_over_is_said(log: EventLog) -> None:
