@@ -20,8 +20,8 @@ from kalibre.core.bars import Bars
 from kalibre.core.settings import Settings
 from kalibre.dataset.splits import walk_forward
 from kalibre.evaluation.materials import feature_spec, named_label, prepare
-from kalibre.evaluation.pipeline import Pipeline, signals
-from kalibre.evaluation.verification import VerificationReport, verify, verify_features, verify_pipeline
+from kalibre.evaluation.pipeline import Pipeline, signals, verify_features, verify_pipeline
+from kalibre.evaluation.verification import VerificationReport, verify
 from kalibre.evaluation.walk_forward import Recipe, fit_recipe
 from kalibre.features.engine import FeatureEngine, FeatureSpec, all_columns
 

@@ -10,7 +10,8 @@ from benchmarks.features_right import simulated_bars, still_bars
 
 from kalibre.core.bars import Bars, concat
 from kalibre.core.catalog import part_names
-from kalibre.evaluation.verification import VerificationReport, verify_features
+from kalibre.evaluation.pipeline import verify_features
+from kalibre.evaluation.verification import VerificationReport
 from kalibre.features.base import Family
 from kalibre.features.engine import (
     FeatureEngine,

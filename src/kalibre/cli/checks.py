@@ -95,7 +95,8 @@ def _bundle(settings: Settings, model: str, symbol: str | None, timeframe: str |
 def _verify_features(
     settings: Settings, bars: Bars, bundle: ModelBundle | None, function: str | None, warmup: int, *, as_json: bool
 ) -> None:
-    from kalibre.evaluation.verification import verify, verify_pipeline
+    from kalibre.evaluation.pipeline import verify_pipeline
+    from kalibre.evaluation.verification import verify
 
     with progress(as_json=as_json) as report:
         if function is None:

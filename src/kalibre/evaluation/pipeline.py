@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.core.bars import Bars
-from kalibre.core.errors import RegistryError
+from kalibre.core.errors import RegistryError, VerificationError
 from kalibre.core.protocols import FloatArray, Label
-from kalibre.evaluation.verification import Table
+from kalibre.evaluation.verification import Progress, Table, VerificationReport, same, verify
 from kalibre.features.engine import FeatureEngine, FeatureSpec
 from kalibre.trading.policy import Policy
 from kalibre.trading.series import VOLATILITY, sizing_volatility
@@ -192,3 +192,49 @@ def _mixed(number: NDArray[np.int64]) -> FloatArray:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((x ^ (x >> np.uint64(31))) >> np.uint64(26)).astype(np.float64)
+
+
+def verify_features(bars: Bars, spec: FeatureSpec, *, cuts: int = 48, seed: int = 7) -> VerificationReport:
+    """Verify every column of a feature spec; a row that `step` computes otherwise than `batch` counts as mismatched.
+
+    Raises
+    ------
+    VerificationError
+        If the history is shorter than the longest warm-up.
+    FeatureError
+        If the bars are of another timeframe or unsound.
+    """
+    return verify_pipeline(bars, Pipeline(FeatureEngine(spec), volatility=None), cuts=cuts, seed=seed)
+
+
+def verify_pipeline(
+    bars: Bars, pipeline: Pipeline, *, cuts: int = 48, seed: int = 7, progress: Progress | None = None
+) -> VerificationReport:
+    """Verify everything from bars to signals; a row that live trading computes otherwise counts as mismatched.
+
+    Raises
+    ------
+    VerificationError
+        If the history is shorter than the longest warm-up, or a model says nothing about any bar of it: then there is
+        nothing to prove.
+    FeatureError
+        If the bars are of another timeframe or unsound.
+    """
+    report = verify(pipeline, bars, warmup=pipeline.warmup, cuts=cuts, seed=seed, progress=progress)
+    if "p_up" in report.columns and not report.columns["p_up"].known:
+        empty = [name for name in pipeline.engine.columns if not report.columns[name].known]
+        raise VerificationError(
+            f"the model says nothing about any of {len(bars)} bars, since these columns are unknown in all of them: "
+            f"{empty}; verify it on bars that have what they need (taker volume), or on more of them"
+        )
+    if progress is not None:
+        progress("bar by bar", 0, 1)
+    whole, live = pipeline(bars), pipeline.live(bars)
+    for name in live:
+        rows = np.flatnonzero(~same(whole[name], live[name]))
+        if rows.size:
+            report.columns[name].mismatched += int(rows.size)
+            report.columns[name].note(rows, "computed bar by bar")
+    if progress is not None:
+        progress("bar by bar", 1, 1)
+    return report

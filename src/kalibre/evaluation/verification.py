@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +26,6 @@ from kalibre.core.bars import Bars, concat
 from kalibre.core.clock import to_text
 from kalibre.core.errors import VerificationError
 from kalibre.evaluation.alterations import EDGE_ROWS, altered_futures, choose_cuts, other_histories
-
-if TYPE_CHECKING:
-    from kalibre.evaluation.pipeline import Pipeline
-    from kalibre.features.engine import FeatureSpec
 
 FloatArray = NDArray[np.float64]
 Columns = Mapping[str, FloatArray]
@@ -261,7 +257,7 @@ def verify(
         raise VerificationError(
             f"{n} bars cannot show what {slow} does after its warm-up of {longest}: pass at least {longest + 100}"
         )
-    same = _same(whole.values_2d, _table(function, bars, warmup, whole).values_2d).all(axis=0)
+    same = same(whole.values_2d, _table(function, bars, warmup, whole).values_2d).all(axis=0)
     if not same.all():
         unsteady = [whole.names[place] for place in np.flatnonzero(~same)]
         raise VerificationError(f"columns {unsteady} differ between two runs on the same bars: remove what is random")
@@ -326,7 +322,8 @@ def _table(function: Function, bars: Bars, warmup: Mapping[str, int], like: Tabl
     return table
 
 
-def _same(a: FloatArray, b: FloatArray) -> NDArray[np.bool_]:
+def same(a: FloatArray, b: FloatArray) -> NDArray[np.bool_]:
+    """Say where two tables agree, bit for bit or in knowing nothing."""
     same: NDArray[np.bool_] = (a == b) | (np.isnan(a) & np.isnan(b))
     return same
 
@@ -335,7 +332,7 @@ def _compare_head(verdicts: dict[str, ColumnVerdict], whole: Table, part: Table,
     a, b = whole.values_2d[:k], part.values_2d[:k]
     if np.array_equal(a.view(np.int64), b.view(np.int64)):
         return
-    differ = ~_same(a, b)
+    differ = ~same(a, b)
     for place in np.flatnonzero(differ.any(axis=0)):
         verdict = verdicts[whole.names[place]]
         rows = np.flatnonzero(differ[:, place])
@@ -360,59 +357,10 @@ def _compare_tail(
     a = whole.values_2d[s:]
     b = part.values_2d[len(part.values_2d) - len(a) :]
     with np.errstate(invalid="ignore"):
-        differ = ~(_same(a, b) | (np.abs(a - b) <= limit))
+        differ = ~(same(a, b) | (np.abs(a - b) <= limit))
     for place in np.flatnonzero(differ.any(axis=0)):
         verdict = verdicts[whole.names[place]]
         rows = np.flatnonzero(differ[verdict.warmup :, place])
         if rows.size:
             verdict.start_dependent += int(rows.size)
             verdict.note(rows + s + verdict.warmup, f"begun with {trial}")
-
-
-def verify_features(bars: Bars, spec: FeatureSpec, *, cuts: int = 48, seed: int = 7) -> VerificationReport:
-    """Verify every column of a feature spec; a row that `step` computes otherwise than `batch` counts as mismatched.
-
-    Raises
-    ------
-    VerificationError
-        If the history is shorter than the longest warm-up.
-    FeatureError
-        If the bars are of another timeframe or unsound.
-    """
-    from kalibre.evaluation.pipeline import Pipeline
-    from kalibre.features.engine import FeatureEngine
-
-    return verify_pipeline(bars, Pipeline(FeatureEngine(spec), volatility=None), cuts=cuts, seed=seed)
-
-
-def verify_pipeline(
-    bars: Bars, pipeline: Pipeline, *, cuts: int = 48, seed: int = 7, progress: Progress | None = None
-) -> VerificationReport:
-    """Verify everything from bars to signals; a row that live trading computes otherwise counts as mismatched.
-
-    Raises
-    ------
-    VerificationError
-        If the history is shorter than the longest warm-up, or a model says nothing about any bar of it: then there is
-        nothing to prove.
-    FeatureError
-        If the bars are of another timeframe or unsound.
-    """
-    report = verify(pipeline, bars, warmup=pipeline.warmup, cuts=cuts, seed=seed, progress=progress)
-    if "p_up" in report.columns and not report.columns["p_up"].known:
-        empty = [name for name in pipeline.engine.columns if not report.columns[name].known]
-        raise VerificationError(
-            f"the model says nothing about any of {len(bars)} bars, since these columns are unknown in all of them: "
-            f"{empty}; verify it on bars that have what they need (taker volume), or on more of them"
-        )
-    if progress is not None:
-        progress("bar by bar", 0, 1)
-    whole, live = pipeline(bars), pipeline.live(bars)
-    for name in live:
-        rows = np.flatnonzero(~_same(whole[name], live[name]))
-        if rows.size:
-            report.columns[name].mismatched += int(rows.size)
-            report.columns[name].note(rows, "computed bar by bar")
-    if progress is not None:
-        progress("bar by bar", 1, 1)
-    return report

@@ -12,7 +12,8 @@ from tests.fakes.leaks import HONEST, LEAKS
 from kalibre.core.bars import Bars
 from kalibre.core.errors import VerificationError
 from kalibre.evaluation.alterations import altered_futures, choose_cuts, other_histories
-from kalibre.evaluation.verification import Table, verify, verify_features
+from kalibre.evaluation.pipeline import verify_features
+from kalibre.evaluation.verification import Table, verify
 from kalibre.features.engine import FeatureSpec
 
 

@@ -19,8 +19,8 @@ from kalibre.core.catalog import part_names
 from kalibre.core.errors import RegistryError, VerificationError
 from kalibre.core.protocols import Label
 from kalibre.evaluation.materials import named_label
-from kalibre.evaluation.pipeline import LABEL_COLUMNS, Pipeline, label_columns, label_warmup
-from kalibre.evaluation.verification import verify, verify_pipeline
+from kalibre.evaluation.pipeline import LABEL_COLUMNS, Pipeline, label_columns, label_warmup, verify_pipeline
+from kalibre.evaluation.verification import verify
 from kalibre.features.engine import FeatureEngine, FeatureSpec
 from kalibre.models.bundle import ModelBundle
 
