@@ -30,9 +30,12 @@ def exposition(service: Service) -> str:
 
     Examples
     --------
+    >>> from dataclasses import replace
     >>> from kalibre.api.service import Service
     >>> from kalibre.core.settings import Settings
-    >>> "kalibre_kill_engaged 0" in exposition(Service(Settings())).splitlines()
+    >>> service = Service(Settings())
+    >>> service.live.picture = replace(service.live.picture, ready=True)  # without a thread that reads the log
+    >>> "kalibre_kill_engaged 0" in exposition(service).splitlines()
     True
     """
     picture = service.live.picture
@@ -101,15 +104,15 @@ def _process(lines: list[str], service: Service, picture: Picture) -> None:
         lines,
         "kalibre_kill_engaged",
         "gauge",
-        "1 if the kill switch is engaged.",
-        [({}, float(service.killed(picture)))],
+        "1 if the kill switch is engaged; without a sample while the log is not read.",
+        [({}, float(engaged))] if (engaged := service.engaged(picture)) is not None else [],
     )
     _family(
         lines,
         "kalibre_automation_running",
         "gauge",
-        "1 unless paper trading is stopped.",
-        [({}, float(picture.running))],
+        "1 unless paper trading is stopped; without a sample while the log is not read.",
+        [({}, float(picture.running))] if picture.ready else [],
     )
     _family(
         lines, "kalibre_log_position", "gauge", "Position of the log that is read up to.", [({}, float(picture.seq))]

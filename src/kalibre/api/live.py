@@ -109,12 +109,17 @@ class LiveView:
         Returns the log, opening it if it is not open.
     patience_s
         Longest time between two looks at the log.
+    retry_s
+        Time between two tries to read a log that could not be read.
     """
 
-    def __init__(self, settings: Settings, open_log: Callable[[], EventLog], *, patience_s: float = 0.25) -> None:
+    def __init__(
+        self, settings: Settings, open_log: Callable[[], EventLog], *, patience_s: float = 0.25, retry_s: float = 1.0
+    ) -> None:
         self._settings = settings
         self._open_log = open_log
         self._patience_s = patience_s
+        self._retry_s = retry_s
         self._series = {series_key(s, settings.market.timeframe): s for s in settings.market.symbols}
         self._series_of = {**{series: series for series in self._series}, **{s: key for key, s in self._series.items()}}
         self._lines: dict[str, Timeline] = {}
@@ -148,6 +153,16 @@ class LiveView:
         if self._thread.is_alive():
             self._thread.join(timeout=10.0)
 
+    def draw_once(self) -> None:
+        """Draw one picture of the log as it is now, in the caller's own thread and instead of `start`.
+
+        Raises
+        ------
+        LogError
+            If the log cannot be read: nothing is tried again.
+        """
+        self._begin(self._open_log())
+
     def wait_for(self, seq: int, *, timeout_s: float) -> bool:
         """Wait until the picture knows the log up to `seq`; returns whether it does."""
         with self._drawn:
@@ -161,11 +176,14 @@ class LiveView:
                 self._follow_log(self._open_log())
             except KalibreError as error:
                 # The log may come back (a database restarts); until then nothing is decided.
-                _logger.warning("live view: %s", error)
-                self._publish(replace(self.picture, problem=f"the log cannot be read: {error}", ready=False))
-                self._stop.wait(1.0)
+                problem = f"the log cannot be read: {error}"
+                if problem != self.picture.problem:  # tried again every second, told once
+                    _logger.warning("live view: %s", problem)
+                self._publish(replace(self.picture, problem=problem, ready=False))
+                self._stop.wait(self._retry_s)
 
-    def _follow_log(self, log: EventLog) -> None:
+    def _begin(self, log: EventLog) -> tuple[ChampionFollower[ServedModel], int]:
+        """Draw the picture of the log as it is now; return who follows its models, and the position."""
         follower = ChampionFollower(log, self._settings.models_dir, prepare=ServedModel)
         self._folds.clear()
         self._ledgers.clear()
@@ -174,6 +192,10 @@ class LiveView:
         follower.poll(upto=position)
         self._fold_missing(log, follower, position)
         self._publish(self._draw(picture, follower, position))
+        return follower, position
+
+    def _follow_log(self, log: EventLog) -> None:
+        follower, position = self._begin(log)
         while not self._stop.is_set():
             head = log.wait(position, self._patience_s, self._stop.is_set)
             self._beat = time.monotonic()

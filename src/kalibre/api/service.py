@@ -164,6 +164,10 @@ class Service:
         """Say whether the kill switch is engaged, by event or by file."""
         return picture.killed or os.path.exists(self._kill_file)
 
+    def engaged(self, picture: Picture) -> bool | None:
+        """Say whether the kill switch is engaged; None while nobody can know: the log is not read, no file is there."""
+        return self.killed(picture) or (False if picture.ready else None)
+
     def staleness_seconds(self, picture: Picture, as_of_ms: int | None) -> float | None:
         """Return the seconds since a bar closed, on the market's clock; None without a bar."""
         if as_of_ms is None:
@@ -183,22 +187,19 @@ class Service:
         )
 
 
-def predict_once(settings: Settings, symbol: str, *, shadow: bool = False, patience_s: float = 120.0) -> Answer:
+def predict_once(settings: Settings, symbol: str, *, shadow: bool = False) -> Answer:
     """Answer for one symbol's newest bar as the server would, without a server: nobody else can ask it.
 
     Raises
     ------
     ApiError
-        404 if the symbol is not in `market.symbols`, 503 if the history could not be folded in time.
+        404 if the symbol is not in `market.symbols`.
     LogError
         If the log cannot be read.
     """
     service = Service(settings)
-    head = service.log().head()
-    service.live.start()
     try:
-        if not service.live.wait_for(head, timeout_s=patience_s):
-            raise ApiError(f"the log was not read to position {head} in {patience_s:.0f} s: try again", status=503)
+        service.live.draw_once()
         return service.predict(symbol, shadow=shadow)
     finally:
         service.close()

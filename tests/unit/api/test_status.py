@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -15,8 +16,12 @@ from tests.fakes.models import bar_events, random_bars, small_bundle
 from tests.fakes.serving import appoint
 
 from kalibre.api.app import create_app
+from kalibre.api.exposition import exposition
 from kalibre.api.front import Front
-from kalibre.core.events import CorporateAction, new_event
+from kalibre.api.live import LiveView
+from kalibre.api.service import predict_once
+from kalibre.core.errors import LogCorruptError, LogUnavailableError
+from kalibre.core.events import CorporateAction, Kill, new_event
 from kalibre.core.settings import Settings
 from kalibre.log import open_log
 from kalibre.log.protocol import EventLog
@@ -70,6 +75,60 @@ def test_the_status_says_what_a_model_was_judged_with_and_what_has_drifted(setti
     assert "fee_bps" in warned[0]
     assert "77.0" in warned[0]
     assert "max_exposure" in warned[1]
+
+
+def test_before_the_log_was_read_nothing_is_claimed(settings: Settings, log: EventLog) -> None:
+    """Planted: a kill in the log that the server, still starting, cannot know of."""
+    log.append([new_event("kill", 1, Kill(engaged=True, by="me"))], writer="test")
+    app = create_app(settings, log=log)
+    health = asyncio.run(asked(app, "/healthz"))
+    assert health["status"] == "degraded"
+    assert (health["kill"]["engaged"], health["automation_running"]) == (None, None)
+    assert not any("holds no bars" in reason for reason in health["reasons"])
+    status = asyncio.run(asked(app, "/automation/status"))
+    assert (status["killed"], status["running"]) == (None, None)
+    assert "\nkalibre_kill_engaged " not in exposition(app.service)
+    settings.kill_file.touch()
+    assert asyncio.run(asked(app, "/healthz"))["kill"]["engaged"] is True, "the file needs no log"
+    settings.kill_file.unlink()
+    app.service.live.draw_once()
+    health = asyncio.run(asked(app, "/healthz"))
+    assert (health["kill"]["engaged"], health["automation_running"]) == (True, True)
+    assert "\nkalibre_kill_engaged 1" in exposition(app.service)
+
+
+def test_a_damaged_log_ends_a_single_forecast_at_once(
+    settings: Settings, log: EventLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Planted: a log whose head can be read and whose bars cannot."""
+    log.append(bar_events(random_bars(3_000)), writer="test")
+    appoint(log, settings, small_bundle(columns=COLUMNS))  # whose features need the bars before the newest
+    log.close()
+    path = settings.home / "log.sqlite"
+    pages = bytearray(path.read_bytes())
+    pages[len(pages) // 4 : len(pages) // 2] = b"\xff" * (len(pages) // 2 - len(pages) // 4)
+    path.write_bytes(pages)
+    with pytest.raises(LogCorruptError):
+        predict_once(settings, "BTCUSDT")
+    assert caplog.records == []
+
+
+def test_a_problem_that_stays_is_logged_once(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    asked_for, third = [], Event()
+
+    def broken() -> EventLog:
+        asked_for.append(1)
+        if len(asked_for) == 3:
+            third.set()
+        raise LogUnavailableError("the database is away")
+
+    live = LiveView(settings, broken, retry_s=0.001)
+    live.start()
+    assert third.wait(30)
+    live.stop()
+    assert [record.getMessage() for record in caplog.records].count(
+        "live view: the log cannot be read: the database is away"
+    ) == 1
 
 
 @pytest.mark.parametrize("status", ["detected", "confirmed", "rejected"])

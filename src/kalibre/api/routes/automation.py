@@ -29,11 +29,11 @@ class AccountView(View):
 
 
 class AutomationStatus(View):
-    """Whether paper trading runs, what stops it, and where its ledgers stand."""
+    """Whether paper trading runs, what stops it (null while the log is not read), and where its ledgers stand."""
 
-    running: bool
+    running: bool | None
     by: str | None
-    killed: bool
+    killed: bool | None
     accounts: list[AccountView]
     seq: int
 
@@ -147,9 +147,9 @@ def _status(request: Request, picture: Picture) -> AutomationStatus:
                 )
             )
     return AutomationStatus(
-        running=picture.running,
+        running=picture.running if picture.ready else None,
         by=None if picture.automation is None else picture.automation.by,
-        killed=service.killed(picture),
+        killed=service.engaged(picture),
         accounts=accounts,
         seq=picture.seq,
     )

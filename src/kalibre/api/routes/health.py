@@ -32,9 +32,9 @@ class LogHealth(View):
 
 
 class KillHealth(View):
-    """Whether the kill switch is engaged."""
+    """Whether the kill switch is engaged; null while nobody can know: the log is not read, and no file is there."""
 
-    engaged: bool
+    engaged: bool | None
     by: str | None
     reason: str | None
 
@@ -47,7 +47,7 @@ class Health(View):
     models: dict[str, ModelHealth]
     kill: KillHealth
     log: LogHealth
-    automation_running: bool
+    automation_running: bool | None
 
 
 @router.get(
@@ -82,9 +82,9 @@ def health(request: Request, response: Response) -> Health:
             reasons.append(f"{symbol}: {champion.problem}")
         if view.frozen:
             reasons.append(view.frozen)
-        if staleness is None:
+        if staleness is None and picture.ready:  # before the log was read, nobody knows what it holds
             reasons.append(f"{symbol}: the log holds no bars; run `kalibre ingest --symbol {symbol}`")
-        elif service.overdue(picture, view):
+        elif staleness is not None and service.overdue(picture, view):
             reasons.append(
                 f"{symbol}: the newest bar closed {staleness:.0f} seconds ago; see that `kalibre ingest --follow` runs"
             )
@@ -96,7 +96,7 @@ def health(request: Request, response: Response) -> Health:
         reasons=reasons,
         models=models,
         kill=KillHealth(
-            engaged=service.killed(picture), by=kill.by if kill else None, reason=kill.reason if kill else None
+            engaged=service.engaged(picture), by=kill.by if kill else None, reason=kill.reason if kill else None
         ),
         log=LogHealth(
             position=picture.seq,
@@ -104,5 +104,5 @@ def health(request: Request, response: Response) -> Health:
             lag_events=None if head is None else max(0, head - picture.seq),
             heartbeat_age_seconds=round(age, 3),
         ),
-        automation_running=picture.running,
+        automation_running=picture.running if picture.ready else None,
     )
