@@ -257,9 +257,9 @@ def verify(
         raise VerificationError(
             f"{n} bars cannot show what {slow} does after its warm-up of {longest}: pass at least {longest + 100}"
         )
-    same = same(whole.values_2d, _table(function, bars, warmup, whole).values_2d).all(axis=0)
-    if not same.all():
-        unsteady = [whole.names[place] for place in np.flatnonzero(~same)]
+    steady = same(whole.values_2d, _table(function, bars, warmup, whole).values_2d).all(axis=0)
+    if not steady.all():
+        unsteady = [whole.names[place] for place in np.flatnonzero(~steady)]
         raise VerificationError(f"columns {unsteady} differ between two runs on the same bars: remove what is random")
     rng = np.random.default_rng(seed)
     if isinstance(cuts, int):

@@ -144,10 +144,11 @@ class SqliteLog(PooledLog):
 
     def _is_new(self, connection: sqlite3.Connection) -> bool:
         """Say whether the file is empty; refuse another program's before anything in it has changed."""
+        # In this order: who sees tables that another process has just made sees its mark too.
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master LIMIT 3")]
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         if application == _APPLICATION_ID:
             return False
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master LIMIT 3")]
         if tables or application:
             raise LogError(f"{str(self.path)!r} is a SQLite file of another program (tables {tables}): name another")
         return True
