@@ -121,6 +121,8 @@ class Service:
         holds = self.holds(picture, staleness)
         if view.frozen:
             holds.append(view.frozen)
+        if view.as_of_ms is None and picture.ready:
+            holds.append(f"the log holds no bars of {symbol}: run `kalibre ingest --symbol {symbol}`")
         champion = self._answer(picture, symbol, view.roles["champion"], holds, view.as_of_ms, staleness)
         self.counters.prediction(symbol, champion.signal)
         if not shadow:

@@ -101,9 +101,16 @@ def predict(
 
     def show(console: Console) -> None:
         p_up = "unknown" if answer["p_up"] is None else f"{answer['p_up']:.3f}"
-        console.print(f"{answer['symbol']}: {answer['signal']}, p_up {p_up}, as of {answer['as_of']}", markup=False)
+        at = "no bar" if answer["as_of"] is None else f"as of {answer['as_of']}"
+        console.print(f"{answer['symbol']}: {answer['signal']}, p_up {p_up}, {at}", markup=False)
         for reason in answer["reasons"]:
             console.print(f"  {reason}", markup=False)
+        other = answer.get("challenger")
+        if other is not None:
+            p_up = "unknown" if other["p_up"] is None else f"{other['p_up']:.3f}"
+            console.print(f"  challenger {other['model']}: {other['signal']}, p_up {p_up}", markup=False)
+        elif shadow:
+            console.print("  no challenger: nothing runs in shadow", markup=False)
 
     emit(answer, as_json=as_json, show=show)
 

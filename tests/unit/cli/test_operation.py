@@ -67,3 +67,13 @@ def test_kill_names_the_file_that_keeps_it_engaged(ask: Ask) -> None:
     ask("kill", "--status")
     Path("kalibre_home", "KILL").touch()
     assert "rm kalibre_home/KILL" in ask("kill", "--status")[1]
+
+
+def test_a_forecast_without_bars_or_model_says_what_to_do(ask: Ask) -> None:
+    for _ in range(3):
+        shown = ask("predict", "--shadow")[1]
+        assert "HOLD, p_up unknown, no bar" in shown
+        assert "run `kalibre ingest --symbol BTCUSDT`" in shown
+        assert "train one and promote it" in shown
+        assert "no challenger" in shown
+        assert "starting" not in shown
