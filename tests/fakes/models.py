@@ -54,14 +54,14 @@ _POOR = GateWindow(0.20, 0.45, 0.40, -0.10, -0.20, -1.0, 0.5)
 
 def passed_gates() -> list[dict[str, Any]]:
     """Return the verdicts of a study that went well."""
-    figures = GateFigures(_GOOD, _GOOD, dsr=0.99, n_trials=1, dirty_columns=0)
+    figures = GateFigures(_GOOD, _GOOD, dsr=0.99, n_trials=1, n_trades=300, dirty_columns=0)
     return [verdict.as_dict() for verdict in judge(figures, GateSettings())]
 
 
 def failed_gate(name: str) -> dict[str, Any]:
     """Return one verdict of a study that went badly in every respect."""
     figures = GateFigures(
-        _POOR, _POOR, dsr=0.1, n_trials=9, dirty_columns=3, unbeaten=("buy and hold",), final_seen=True
+        _POOR, _POOR, dsr=0.1, n_trials=9, n_trades=300, dirty_columns=3, unbeaten=("buy and hold",), final_seen=True
     )
     return next(verdict.as_dict() for verdict in judge(figures, GateSettings()) if verdict.name == name)
 

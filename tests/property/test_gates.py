@@ -20,6 +20,7 @@ FIGURES = st.builds(
     final=WINDOWS | st.none(),
     dsr=st.floats(0, 1),
     n_trials=st.integers(1, 5000),
+    n_trades=st.integers(0, 500),
     dirty_columns=st.integers(0, 90),
     unbeaten=st.lists(st.sampled_from(["persistence", "buy_and_hold"]), unique=True).map(tuple),
     final_seen=st.booleans(),
@@ -40,10 +41,12 @@ def test_a_better_figure_never_fails_what_passed(figures, name, by):
 
 @given(FIGURES, NAMES, st.sampled_from([math.nan, math.inf, -math.inf]))
 def test_what_is_no_number_never_passes_more(figures, name, unknown):
-    broken = replace(figures.walk_forward, **{name: unknown})
-    verdicts = {v.name: v for v in judge(replace(figures, walk_forward=broken), GateSettings())}
-    for verdict in verdicts.values():
-        assert math.isfinite(verdict.figure) or not verdict.passed
+    for window in ("walk_forward", "final"):
+        if getattr(figures, window) is None:
+            continue
+        broken = replace(figures, **{window: replace(getattr(figures, window), **{name: unknown})})
+        for verdict in judge(broken, GateSettings()):
+            assert math.isfinite(verdict.figure) or not verdict.passed
 
 
 @given(FIGURES)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from kalibre.evaluation.significance import (
     cscv_logits,
     deflated_sharpe_ratio,
-    effective_trials,
     sharpe_ratio,
     smallest_passing_sharpe,
 )
@@ -56,17 +55,6 @@ def test_passing_is_having_more_than_the_smallest_passing_sharpe(series, n_trial
     if abs(sharpe - passing) > 1e-9:
         dsr = deflated_sharpe_ratio(series, n_trials=n_trials, trial_sharpe_std=std)
         assert (dsr > 0.95) == (sharpe > passing)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(2, 12), st.floats(0.0, 0.95))
-def test_effective_trials_lie_between_one_and_all(seed, n, common):
-    rng = np.random.default_rng(seed)
-    trials = common * rng.standard_normal((200, 1)) + (1 - common) * rng.standard_normal((200, n))
-    assert 1.0 <= effective_trials(trials) <= n + 1e-9
-    assert effective_trials(trials[:, ::-1]) == pytest.approx(effective_trials(trials))
-    twice = np.hstack([trials, trials])
-    assert effective_trials(twice) < 2 * n
 
 
 @settings(max_examples=30, deadline=None)

@@ -13,6 +13,7 @@ from kalibre.core.bars import Bars
 from kalibre.core.errors import EvaluationError
 from kalibre.core.protocols import FloatArray
 from kalibre.core.settings import CostSettings, RiskSettings
+from kalibre.evaluation.significance import sharpe_ratio
 from kalibre.trading.engine import BUY, Simulation, simulate
 from kalibre.trading.policy import Policy
 
@@ -125,10 +126,7 @@ def annualised_sharpe(returns: FloatArray, bars_per_year: float) -> float:
     >>> round(annualised_sharpe(np.array([0.01, 0.0]), 2.0), 4)
     1.0
     """
-    if len(returns) < 2:
-        return 0.0
-    deviation = float(returns.std(ddof=1))
-    return float(returns.mean()) / deviation * math.sqrt(bars_per_year) if deviation > 0 else 0.0
+    return sharpe_ratio(returns, periods_per_year=bars_per_year) if len(returns) > 1 else 0.0
 
 
 def drawdown(equity: FloatArray, initial: float) -> FloatArray:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from kalibre.core.settings import GateSettings
+from kalibre.evaluation.significance import LEAST_TRADES
 
 Window = Literal["walk_forward", "final", "pipeline"]
 
@@ -89,6 +90,7 @@ class GateWindow:
 class GateFigures:
     """Everything the gates judge on.
 
+    `n_trades` counts the closed trades of the pooled walk-forward: of fewer than `LEAST_TRADES` no DSR passes.
     `unbeaten` names the dummies that the model did not beat on the pooled walk-forward; `dirty_columns` counts what the
     verification found; `final` is None and `final_seen` False where the final window was not judged.
     """
@@ -97,6 +99,7 @@ class GateFigures:
     final: GateWindow | None
     dsr: float
     n_trials: int
+    n_trades: int
     dirty_columns: int
     unbeaten: tuple[str, ...] = field(default=())
     final_seen: bool = False
@@ -115,10 +118,10 @@ def judge(figures: GateFigures, settings: GateSettings) -> list[GateVerdict]:
     Examples
     --------
     >>> good = GateWindow(0.01, 0.62, 0.60, 0.02, 0.01, 4.0, 0.05)
-    >>> verdicts = judge(GateFigures(good, good, dsr=0.99, n_trials=1, dirty_columns=0), GateSettings())
+    >>> verdicts = judge(GateFigures(good, good, dsr=0.99, n_trials=1, n_trades=300, dirty_columns=0), GateSettings())
     >>> all(verdict.passed for verdict in verdicts)
     True
-    >>> poor = GateFigures(good, good, dsr=0.61, n_trials=40, dirty_columns=0)
+    >>> poor = GateFigures(good, good, dsr=0.61, n_trials=40, n_trades=300, dirty_columns=0)
     >>> [verdict.explanation for verdict in judge(poor, GateSettings()) if not verdict.passed]
     ['DSR out of sample (walk-forward) is 0.610, but has to be at least 0.95 (deflated for 40 distinct trials).']
     """
@@ -127,6 +130,13 @@ def judge(figures: GateFigures, settings: GateSettings) -> list[GateVerdict]:
         f" (deflated for {figures.n_trials} distinct trial{'' if figures.n_trials == 1 else 's'})",
         f" ({figures.n_trials} ayrı denemeye göre indirgenmiş)",
     )
+    dsr = figures.dsr
+    if figures.n_trades < LEAST_TRADES:
+        dsr = math.nan
+        trials = (
+            f" (closed trades: {figures.n_trades}; fewer than {LEAST_TRADES} cannot tell skill from luck)",
+            f" (kapanan işlem sayısı: {figures.n_trades}; {LEAST_TRADES} işlemden azı beceriyi şanstan ayıramaz)",
+        )
     names, names_tr = (", ".join(_DUMMIES.get(name, (name, name))[i] for name in figures.unbeaten) for i in (0, 1))
     beaten = (f" (not beaten: {names})", f" (geçilemeyen: {names_tr})") if figures.unbeaten else ("", "")
     verdicts = [
@@ -141,7 +151,7 @@ def judge(figures: GateFigures, settings: GateSettings) -> list[GateVerdict]:
             0.0,
         ),
         _gate("auc", "walk_forward", "Lower bound of the AUC", "AUC alt sınırı", pooled.auc_low, ">", 0.5),
-        _gate("dsr", "walk_forward", "DSR", "DSR", figures.dsr, ">=", settings.min_dsr, trials),
+        _gate("dsr", "walk_forward", "DSR", "DSR", dsr, ">=", settings.min_dsr, trials),
         _gate(
             "sharpe",
             "walk_forward",

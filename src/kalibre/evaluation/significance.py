@@ -18,6 +18,15 @@ _NORMAL: Final = NormalDist()
 _EULER_MASCHERONI: Final = 0.5772156649015329
 _CHUNK: Final = 256
 
+LEAST_TRADES: Final = 50
+"""Closed trades below which a deflated Sharpe ratio says nothing.
+
+Its error is worked out from the skewness and kurtosis of the returns, and those of a few trades among thousands of idle
+bars are what the luck of these trades makes them: one winning bar in 8,000 has a DSR of 0.977. Of worthless strategies
+that trade one bar at a time this many reach 0.95 (nominal 5 %; normal returns, Student's t with 3 degrees of freedom,
+rare losses): 49, 49 and 64 % with 1 trade, 11, 12 and 17 % with 10, 6, 8 and 9 % with 30, 6, 7 and 7 % with 50.
+"""
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -48,9 +57,10 @@ class Moments:
             If there are fewer than 2 or one is not finite.
         """
         _check_returns(returns)
-        centred = returns - returns.mean()
+        scaled = _scaled(returns)
+        centred = scaled - scaled.mean()
         variance = float(np.mean(centred**2))
-        if not _varies(returns, variance):
+        if not _varies(variance):
             return None
         return cls(
             sharpe=sharpe_ratio(returns),
@@ -89,10 +99,11 @@ def sharpe_ratio(returns: FloatArray, *, periods_per_year: float = 1.0) -> float
     9.165
     """
     _check_returns(returns)
-    deviation = float(returns.std(ddof=1))
-    if not _varies(returns, deviation**2):
+    scaled = _scaled(returns)
+    deviation = float(scaled.std(ddof=1))
+    if not _varies(deviation**2):
         return 0.0
-    return float(returns.mean()) / deviation * math.sqrt(periods_per_year)
+    return float(scaled.mean()) / deviation * math.sqrt(periods_per_year)
 
 
 def probabilistic_sharpe_ratio(moments: Moments, *, benchmark: float = 0.0) -> float:
@@ -156,7 +167,9 @@ def expected_maximum_sharpe(n_trials: float, trial_sharpe_std: float) -> float:
     return max(largest, 0.0) * trial_sharpe_std
 
 
-def deflated_sharpe_ratio(returns: FloatArray, *, n_trials: float, trial_sharpe_std: float) -> float:
+def deflated_sharpe_ratio(
+    returns: FloatArray, *, n_trials: float, trial_sharpe_std: float, n_trades: int | None = None
+) -> float:
     """Return the probability that the true Sharpe ratio is above what luck would give the best of all trials.
 
     Parameters
@@ -164,13 +177,15 @@ def deflated_sharpe_ratio(returns: FloatArray, *, n_trials: float, trial_sharpe_
     returns
         Shape (n_returns,), per period, after costs, out of sample.
     n_trials
-        Effective number of independent trials, this one included; see `effective_trials`.
+        Effective number of independent trials, this one included; see `kalibre.evaluation.trials`.
     trial_sharpe_std
         Standard deviation of all trials' Sharpe ratios, per period as the returns.
+    n_trades
+        Closed trades that the returns come from; None where they are no trades' returns.
 
     Returns
     -------
-    A probability; 0.0 for returns that do not vary: they prove nothing.
+    A probability; 0.0 for returns that do not vary: they prove nothing. NaN below `LEAST_TRADES` trades.
 
     Raises
     ------
@@ -189,7 +204,11 @@ def deflated_sharpe_ratio(returns: FloatArray, *, n_trials: float, trial_sharpe_
     """
     benchmark = expected_maximum_sharpe(n_trials, trial_sharpe_std)
     moments = Moments.of(returns)
-    return 0.0 if moments is None else probabilistic_sharpe_ratio(moments, benchmark=benchmark)
+    if moments is None:
+        return 0.0
+    if n_trades is not None and n_trades < LEAST_TRADES:
+        return math.nan
+    return probabilistic_sharpe_ratio(moments, benchmark=benchmark)
 
 
 def smallest_passing_sharpe(
@@ -230,52 +249,6 @@ def smallest_passing_sharpe(
     if a <= 0:
         return math.inf
     return (-b + math.sqrt(max(b * b - 4.0 * a * c, 0.0))) / (2.0 * a)
-
-
-def effective_trials(returns: FloatArray) -> float:
-    """Return how many independent trials the given ones amount to.
-
-    Parameters
-    ----------
-    returns
-        Shape (n_periods, n_trials); trials that never varied count as one between them.
-
-    Returns
-    -------
-    Between 1 and the number of trials: `rho + (1 - rho) n`, with `rho` the mean correlation between trials.
-
-    Raises
-    ------
-    EvaluationError
-        If there are fewer than 2 periods, no trial, or a return is not finite.
-
-    References
-    ----------
-    Bailey & Lopez de Prado (2014), The Deflated Sharpe Ratio, appendix A.3.
-
-    Examples
-    --------
-    >>> same = np.array([[0.01], [-0.02], [0.03]])
-    >>> effective_trials(np.hstack([same, same, same]))
-    1.0
-    """
-    if returns.ndim != 2 or returns.shape[0] < 2 or returns.shape[1] < 1 or not np.isfinite(returns).all():
-        raise EvaluationError(
-            f"returns of shape {returns.shape} cannot be counted: pass finite ones of shape (n_periods, n_trials), "
-            "at least 2 periods and 1 trial"
-        )
-    centred = returns - returns.mean(axis=0)
-    norm = np.sqrt((centred**2).sum(axis=0))
-    varies = norm > 0
-    flat = int(not varies.all())
-    unit = centred[:, varies] / norm[varies]
-    n = unit.shape[1]
-    if n < 2:
-        return float(max(n + flat, 1))
-    # The sum over all pairs is the squared length of the sum of the unit vectors.
-    pairs = (float((unit.sum(axis=1) ** 2).sum()) - n) / (n * (n - 1))
-    rho = min(max(pairs, 0.0), 1.0)
-    return float(rho + (1.0 - rho) * n + flat)
 
 
 def probability_of_backtest_overfitting(returns: FloatArray, *, blocks: int = 16) -> float:
@@ -371,6 +344,13 @@ def _check_returns(returns: FloatArray) -> None:
         raise EvaluationError(f"return {i} is {returns[i]}: only finite returns can be judged; look at the bars there")
 
 
-def _varies(returns: FloatArray, variance: float) -> bool:
-    """Say whether a variance is more than rounding leaves of equal returns."""
-    return variance > 1e-24 * float(np.max(np.abs(returns))) ** 2 and variance > 0.0
+def _scaled(returns: FloatArray) -> FloatArray:
+    """Scale returns by a power of two to at most 1: no rounding changes, and no power of them is lost or overflows."""
+    _, exponent = math.frexp(float(np.max(np.abs(returns))))
+    scaled: FloatArray = np.ldexp(returns, -exponent)
+    return scaled
+
+
+def _varies(variance: float) -> bool:
+    """Say whether the variance of scaled returns is more than rounding leaves of equal ones."""
+    return variance > 1e-24

@@ -202,6 +202,7 @@ class _Run:
             final=None if final is None else gate_window(final),
             dsr=significance.dsr,
             n_trials=significance.n_trials,
+            n_trades=pooled.trading.n_trades,
             dirty_columns=verification["dirty_columns"],
             unbeaten=unbeaten(pooled.forecast, pooled.trading, pooled.dummies),
             final_seen=seen,
@@ -290,7 +291,12 @@ class _Run:
         earned = earned[:, np.isfinite(earned).all(axis=0)]
         return Significance(
             sharpe=per_bar * year,
-            dsr=deflated_sharpe_ratio(returns, n_trials=tried.effective, trial_sharpe_std=tried.sharpe_std),
+            dsr=deflated_sharpe_ratio(
+                returns,
+                n_trials=tried.effective,
+                trial_sharpe_std=tried.sharpe_std,
+                n_trades=sum(result.n_trades for result in results),
+            ),
             n_trials=tried.n_trials,
             effective_trials=tried.effective,
             trial_sharpe_std=tried.sharpe_std * year,

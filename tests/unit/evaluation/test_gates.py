@@ -13,13 +13,14 @@ from kalibre.evaluation.gates import GateFigures, GateWindow, judge
 SOUND = GateWindow(
     ece=0.01, auc=0.62, auc_low=0.60, log_loss_gain=0.02, log_loss_gain_low=0.01, sharpe=4.0, max_drawdown=0.05
 )
-GOOD = GateFigures(walk_forward=SOUND, final=SOUND, dsr=0.99, n_trials=1, dirty_columns=0)
+GOOD = GateFigures(walk_forward=SOUND, final=SOUND, dsr=0.99, n_trials=1, n_trades=300, dirty_columns=0)
 
 SHORTFALLS = {
     "ece": replace(GOOD, walk_forward=replace(SOUND, ece=0.051)),
     "log_loss": replace(GOOD, walk_forward=replace(SOUND, log_loss_gain_low=0.0)),
     "auc": replace(GOOD, walk_forward=replace(SOUND, auc_low=0.5)),
     "dsr": replace(GOOD, dsr=0.9499),
+    "dsr ": replace(GOOD, n_trades=49),
     "sharpe": replace(GOOD, walk_forward=replace(SOUND, sharpe=1.2)),
     "drawdown": replace(GOOD, walk_forward=replace(SOUND, max_drawdown=0.15)),
     "dummies": replace(GOOD, unbeaten=("buy_and_hold",)),
@@ -39,13 +40,21 @@ def _failed(figures: GateFigures, settings: GateSettings | None = None) -> list[
 
 def test_a_sound_study_passes_every_gate():
     verdicts = judge(GOOD, GateSettings())
-    assert {verdict.name for verdict in verdicts} == set(SHORTFALLS)
+    assert {verdict.name for verdict in verdicts} == {name.strip() for name in SHORTFALLS}
     assert _failed(GOOD) == []
 
 
 @pytest.mark.parametrize("name", SHORTFALLS)
 def test_each_shortfall_is_refused_by_its_own_gate_alone(name):
-    assert _failed(SHORTFALLS[name]) == [name]
+    assert _failed(SHORTFALLS[name]) == [name.strip()]
+
+
+def test_too_few_trades_say_so_in_both_languages():
+    (verdict,) = (v for v in judge(SHORTFALLS["dsr "], GateSettings()) if not v.passed)
+    assert "is not known, but has to be at least 0.95 (closed trades: 49; fewer than 50" in verdict.explanation
+    assert "bilinmiyor" in verdict.explanation_tr
+    assert "kapanan işlem sayısı: 49; 50 işlemden azı" in verdict.explanation_tr
+    assert _failed(replace(GOOD, n_trades=50)) == []
 
 
 def test_a_study_without_its_final_window_cannot_promote():

@@ -101,7 +101,9 @@ def _worst(study: dict[str, Any]) -> dict[str, Any]:
     """Every gate failed, every dummy unbeaten, every word of a kind used once."""
     poor = GateWindow(0.2, 0.45, 0.4, -0.1, -0.2, -1.0, 0.5)
     names = ("base_rate", "persistence", "buy_and_hold", "shuffled_labels")
-    figures = GateFigures(poor, poor, dsr=0.1, n_trials=9, dirty_columns=3, unbeaten=names, final_seen=True)
+    figures = GateFigures(
+        poor, poor, dsr=0.1, n_trials=9, n_trades=300, dirty_columns=3, unbeaten=names, final_seen=True
+    )
     kinds = ("isotonic", "platt", "identity")
     return {
         **study,

@@ -10,10 +10,10 @@ import pytest
 
 from kalibre.core.errors import EvaluationError
 from kalibre.evaluation.significance import (
+    LEAST_TRADES,
     Moments,
     cscv_logits,
     deflated_sharpe_ratio,
-    effective_trials,
     expected_maximum_sharpe,
     probabilistic_sharpe_ratio,
     probability_of_backtest_overfitting,
@@ -130,16 +130,53 @@ def test_too_few_returns_can_never_pass():
     assert flat == pytest.approx(1.645 / math.sqrt(1_000), rel=0.01)
 
 
-def test_effective_trials():
-    rng = np.random.default_rng(5)
-    noise = rng.standard_normal((3_000, 30))
-    common = rng.standard_normal((3_000, 1))
-    assert effective_trials(noise) == pytest.approx(30, abs=0.5)
-    assert effective_trials(np.sqrt(0.5) * common + np.sqrt(0.5) * noise) == pytest.approx(0.5 + 0.5 * 30, rel=0.05)
-    assert effective_trials(np.repeat(common, 30, axis=1)) == pytest.approx(1.0)
-    assert effective_trials(np.hstack([np.repeat(common, 3, axis=1), np.zeros((3_000, 4))])) == pytest.approx(2.0)
-    assert effective_trials(np.zeros((10, 4))) == 1.0
-    assert effective_trials(common) == 1.0
+def few_trades(rng: np.random.Generator, n_trades: int, gain: float = 0.0, n: int = 8_000) -> np.ndarray:
+    """Return per-bar returns of so many trades of one bar each, idle in between."""
+    series = np.zeros(n)
+    series[rng.choice(n, n_trades, replace=False)] = rng.normal(gain, 0.005, n_trades)
+    return series
+
+
+def test_one_winning_bar_proves_nothing():
+    one = np.zeros(8_000)
+    one[4_000] = 0.01
+    assert deflated_sharpe_ratio(one, n_trials=1, trial_sharpe_std=0.0) > 0.95, "what the formula makes of it"
+    assert math.isnan(deflated_sharpe_ratio(one, n_trials=1, trial_sharpe_std=0.0, n_trades=1))
+    assert math.isnan(deflated_sharpe_ratio(one, n_trials=1, trial_sharpe_std=0.0, n_trades=LEAST_TRADES - 1))
+
+
+@pytest.mark.parametrize("n_trades", [1, 5, 20, LEAST_TRADES, 100])
+def test_false_positives_of_few_trades(n_trades):
+    rng = np.random.default_rng(8)
+    passed = np.mean(
+        [
+            deflated_sharpe_ratio(few_trades(rng, n_trades), n_trials=1, trial_sharpe_std=0.0, n_trades=n_trades) > 0.95
+            for _ in range(500)
+        ]
+    )
+    assert passed <= 0.08
+    edge = few_trades(rng, n_trades, gain=0.004)
+    known = deflated_sharpe_ratio(edge, n_trials=1, trial_sharpe_std=0.0, n_trades=n_trades)
+    assert known > 0.99 if n_trades >= LEAST_TRADES else math.isnan(known)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-81, 1e-30, 1e30, 1e150, 1e300])
+def test_no_scale_is_too_small_or_too_large(scale):
+    returns = np.random.default_rng(2).normal(0.1, 1.0, 500)
+    expected, found = Moments.of(returns), Moments.of(returns * scale)
+    assert expected is not None
+    assert found is not None
+    assert (found.sharpe, found.skewness, found.kurtosis) == pytest.approx(
+        (expected.sharpe, expected.skewness, expected.kurtosis)
+    )
+
+
+def test_the_median_itself_is_no_better_than_the_median():
+    """The best of each half is second of three in the other: log-odds of exactly 0, which counts as overfitted."""
+    halves = np.array([[3.0, 2.0, 1.0], [2.0, 3.0, 1.0]])
+    returns = np.concatenate([half + noise * np.ones(3) for half in halves for noise in (-1.0, 1.0)]).reshape(4, 3)
+    assert cscv_logits(returns, blocks=2).tolist() == [0.0, 0.0]
+    assert probability_of_backtest_overfitting(returns, blocks=2) == 1.0
 
 
 def test_pbo_of_noise_is_a_coin_flip():

@@ -147,7 +147,7 @@ def test_what_a_study_lets_pass_a_promotion_lets_pass(settings: Settings) -> Non
     # In a short final window chance alone explains an ECE of .08: the study says so, and promotion must not disagree.
     good = GateWindow(0.01, 0.62, 0.60, 0.02, 0.01, 4.0, 0.05)
     short = GateWindow(0.08, 0.62, 0.60, 0.02, 0.01, 4.0, 0.05, ece_chance=0.09)
-    verdicts = judge(GateFigures(good, short, dsr=0.99, n_trials=1, dirty_columns=0), settings.gates)
+    verdicts = judge(GateFigures(good, short, dsr=0.99, n_trials=1, n_trades=300, dirty_columns=0), settings.gates)
     assert all(verdict.passed for verdict in verdicts)
     bundle = small_bundle(columns=COLUMNS, gates=[verdict.as_dict() for verdict in verdicts])
     assert failed_gates(bundle, settings) == {}
