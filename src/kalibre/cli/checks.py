@@ -24,7 +24,7 @@ from kalibre.cli.base import (
     settings_of,
     stored_bars,
 )
-from kalibre.core.errors import KalibreError, LogError, UsageError
+from kalibre.core.errors import KalibreError, LogError, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -216,7 +216,8 @@ def doctor(
     config: ConfigOption = None,
 ) -> None:
     """Say what is wrong, and the command that mends it; exit code 3 if something is degraded, 1 if broken."""
-    from kalibre.registry.doctor import examine
+    from kalibre.api.auth import check_bind
+    from kalibre.registry.doctor import Finding, examine
     from kalibre.registry.promotion import reconcile
     from kalibre.registry.store import Registry
 
@@ -226,6 +227,10 @@ def doctor(
             for symbol in settings.market.symbols:
                 reconcile(log, Registry(settings), settings, symbol)
     findings = examine(settings)
+    try:
+        check_bind(settings.api)
+    except SettingsError as error:
+        findings.append(Finding("server", "broken", str(error), "set [api] as it says: kalibre serve refuses to start"))
     worst = max((finding.level for finding in findings), default="ok", key=("ok", "degraded", "broken").index)
 
     def show(console: Console) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kalibre.core.clock import SystemClock, to_text
-from kalibre.core.errors import KalibreError
-from kalibre.core.events import Kill, Promotion, series_key
+from kalibre.core.errors import CalendarError, KalibreError
+from kalibre.core.events import Event, Kill, Promotion, series_key
 from kalibre.core.settings import Settings
 from kalibre.core.timeframe import timeframe_ms
 
@@ -44,8 +44,10 @@ def examine(settings: Settings) -> list[Finding]:
     -------
     One finding a part, in the order in which they should be mended.
     """
-    findings = [_home(settings.home), _port(settings), _kill_file(settings.kill_file)]
-    if settings.log.url or (settings.home / "log.sqlite").is_file():
+    findings = [_home(settings.home), *_market(settings), _port(settings), _kill_file(settings.kill_file)]
+    if findings[0].level == "broken" and not settings.log.url:
+        return findings
+    if settings.log.url or os.path.isfile(settings.home / "log.sqlite"):
         findings.extend(_log(settings))
     else:
         findings.append(Finding("log", "degraded", "there is no log yet", "kalibre ingest --days 365"))
@@ -53,14 +55,36 @@ def examine(settings: Settings) -> list[Finding]:
 
 
 def _home(home: Path) -> Finding:
-    place = home if home.is_dir() else home.absolute().parent
+    # What is not there yet is made below the nearest that is.
+    place = next(one for one in (home.absolute(), *home.absolute().parents) if os.path.lexists(one))
+    elsewhere = "set KALIBRE_HOME to another folder"
+    if not place.is_dir():
+        return Finding("home", "broken", f"{str(place)!r} is no folder", elsewhere)
     if not os.access(place, os.W_OK):
-        return Finding("home", "broken", f"{str(place)!r} cannot be written", "set KALIBRE_HOME to another folder")
+        return Finding("home", "broken", f"{str(place)!r} cannot be written", elsewhere)
     free = shutil.disk_usage(place).free
     text = f"{str(home)!r}, {free / 2**30:.1f} GiB free"
     if free < _LEAST_FREE_BYTES:
         return Finding("home", "degraded", text, "free at least 1 GiB on its disk")
     return Finding("home", "ok", text)
+
+
+def _market(settings: Settings) -> Iterator[Finding]:
+    """Open calendar and source as the verbs do; nothing is fetched."""
+    from kalibre.bars.calendars import get_calendar
+    from kalibre.sources import open_source
+
+    market = settings.market
+    try:
+        get_calendar(market.calendar)
+        yield Finding("calendar", "ok", market.calendar)
+    except KalibreError as error:
+        yield Finding("calendar", "broken", str(error), "set [market] calendar to one of these")
+    try:
+        open_source(market.source, **market.source_options)
+        yield Finding("source", "ok", market.source)
+    except KalibreError as error:
+        yield Finding("source", "degraded", str(error), "mend [market] source and source_options, or ingest by --path")
 
 
 def _port(settings: Settings) -> Finding:
@@ -123,12 +147,26 @@ def _bars(log: EventLog, settings: Settings, symbol: str) -> Finding:
         return Finding(part, "degraded", f"no {timeframe} bar is stored", fetch)
     now_ms = SystemClock().now_ms()
     since = newest.event_time + timeframe_ms(timeframe)
-    expected = get_calendar(settings.market.calendar).expected_opens(timeframe, since, now_ms)
+    try:
+        expected = get_calendar(settings.market.calendar).expected_opens(timeframe, since, now_ms)
+    except CalendarError as error:  # how far it is behind only a calendar says
+        return Finding(part, "degraded", str(error), "set [market] calendar to one that reaches to today")
     missing = max(0, len(expected) - 1)
     found = f"newest {timeframe} bar of {to_text(newest.event_time)}, {missing} behind the clock"
     if missing > settings.risk.stale_bars:
-        return Finding(part, "degraded", found, f"{fetch} --follow")
+        return Finding(part, "degraded", found, _fetch_more(settings, fetch, newest))
     return Finding(part, "ok", found)
+
+
+def _fetch_more(settings: Settings, fetch: str, newest: Event) -> str:
+    """Return what brings newer bars: a stream where the source has one, and the file where that may be their origin."""
+    from kalibre.sources import source_class
+
+    if not hasattr(source_class(settings.market.source), "stream"):
+        return fetch
+    # A history may have come from the exchange or by --path: the log does not say from where.
+    from_file = "" if newest.provenance == "received" else f"; if they came from a file: {fetch} --path FILE"
+    return f"{fetch} --follow{from_file}"
 
 
 def _actions(log: EventLog, symbol: str) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from kalibre.core.catalog import part, part_names
@@ -16,15 +17,25 @@ def source_names() -> tuple[str, ...]:
 
 
 def source_options(name: str) -> dict[str, Any]:
-    """List the options of a source and their defaults, as its constructor declares them.
+    """List the options of a source that settings can give, and their defaults, as its constructor declares them.
+
+    What only code can give (a clock, something that waits) is none of them.
 
     Raises
     ------
     CatalogError
         If there is no such source, or its file names no `SOURCE`.
     """
-    parameters = inspect.signature(_source_class(name)).parameters.values()
-    return {parameter.name: parameter.default for parameter in parameters}
+    return {key: one.default for key, one in _parameters(name).items() if not _of_code(one)}
+
+
+def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(source_class(name)).parameters
+
+
+def _of_code(parameter: inspect.Parameter) -> bool:
+    """Say whether an option is what no settings file can write: a clock, a function, bars."""
+    return any(word in str(parameter.annotation) for word in ("Clock", "Callable", "Bars"))
 
 
 def open_source(name: str, **options: Any) -> Source:
@@ -50,20 +61,31 @@ def open_source(name: str, **options: Any) -> Source:
     Traceback (most recent call last):
     kalibre.core.errors.UsageError: source sample has no option 'speed': it has none
     """
-    found = _source_class(name)
-    known = source_options(name)
-    listed = ", ".join(known) or "none"
+    found = source_class(name)
+    known = _parameters(name)
+    listed = ", ".join(source_options(name)) or "none"
     for option in options:
         if option not in known:
             raise UsageError(f"source {name} has no option {option!r}: it has {listed}")
-    missing = [key for key, default in known.items() if default is inspect.Parameter.empty and key not in options]
+    missing = [key for key, one in known.items() if one.default is inspect.Parameter.empty and key not in options]
     if missing:
         raise UsageError(f"source {name} needs the option {', '.join(missing)}: it has {listed}")
-    source: Source = found(**options)
+    try:
+        source: Source = found(**options)
+    except (TypeError, ValueError) as error:
+        given = ", ".join(options) or "none"  # by name only: a value may hold a password
+        raise UsageError(f"source {name} cannot be opened with these options ({given}): {error}; mend them") from error
     return source
 
 
-def _source_class(name: str) -> Any:
+def source_class(name: str) -> Any:
+    """Return the class of a source.
+
+    Raises
+    ------
+    CatalogError
+        If there is no such source, or its file names no `SOURCE`.
+    """
     found = getattr(part(__name__, name), "SOURCE", None)
     if found is None:
         raise CatalogError(f"sources/{name} names no SOURCE: set SOURCE = <class> in that file")

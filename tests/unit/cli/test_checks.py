@@ -126,3 +126,46 @@ def test_state_is_proved_once_paper_ran_and_other_settings_want_another_run(
         ask("verify", "state")
     ask("paper")
     assert ask("verify", "state")[1]["equal"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "part", "said"),
+    [
+        ("KALIBRE_MARKET__CALENDAR", "XISTANBUL", "calendar", "'XISTANBUL' is unknown"),
+        ("KALIBRE_MARKET__SOURCE", "files", "source", "needs the option path"),
+        ("KALIBRE_MARKET__SOURCE_OPTIONS", '{"pahts": "x"}', "source", "no option 'pahts'"),
+        ("KALIBRE_MARKET__SOURCE_OPTIONS", '{"timeout_s": "long"}', "source", "options (timeout_s)"),
+        ("KALIBRE_API__HOST", "0.0.0.0", "server", "'0.0.0.0' can be reached by others"),
+        ("KALIBRE_HOME", "bundle_file/below", "home", "bundle_file' is no folder"),
+    ],
+)
+def test_the_doctor_objects_to_what_would_fail_later(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, name: str, value: str, part: str, said: str
+) -> None:
+    Path("bundle_file").touch()
+    assert [f["part"] for f in ask("doctor")[1]["findings"] if f["level"] == "broken"] == []
+    monkeypatch.setenv(name, value)
+    (found,) = [f for f in ask("doctor")[1]["findings"] if f["part"] == part]
+    assert found["level"] in {"broken", "degraded"}
+    assert said in found["found"]
+    assert found["mend"]
+
+
+def test_a_home_that_is_not_there_yet_is_made_below_what_is(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KALIBRE_HOME", "a/b/c")
+    (found,) = [f for f in ask("doctor")[1]["findings"] if f["part"] == "home"]
+    assert found["level"] == "ok"
+
+
+def test_the_doctor_sends_a_stale_series_back_to_where_it_came_from(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mend() -> str:
+        (found,) = [f for f in ask("doctor")[1]["findings"] if f["part"] == "bars BTCUSDT"]
+        assert found["level"] == "degraded"
+        return str(found["mend"])
+
+    assert "--follow" in mend()
+    assert "--path FILE" in mend(), "the log does not say whether a history came from a file"
+    Path("bars.csv").touch()
+    monkeypatch.setenv("KALIBRE_MARKET__SOURCE", "files")
+    monkeypatch.setenv("KALIBRE_MARKET__SOURCE_OPTIONS", '{"path": "bars.csv"}')
+    assert mend() == "kalibre ingest --symbol BTCUSDT --timeframe 15m"

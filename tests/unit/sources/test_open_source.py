@@ -25,6 +25,9 @@ def test_unknown_source_unknown_and_missing_options() -> None:
     with pytest.raises(UsageError, match="needs the option path"):
         open_source("files")
     assert source_options("files")["timezone"] == "UTC"
+    assert not {"clock", "sleep", "asleep", "now_s", "bars"} & {
+        o for name in source_names() for o in source_options(name)
+    }
 
 
 def test_listing_sources_is_light() -> None:
