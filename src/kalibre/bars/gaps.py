@@ -9,12 +9,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kalibre.bars.calendars import Calendar
+from kalibre.bars.calendars import Calendar, get_calendar
 from kalibre.core.bars import Bars
 from kalibre.core.clock import to_text
+from kalibre.core.errors import CalendarError
 from kalibre.core.events import Gap, series_key
-from kalibre.core.timeframe import timeframe_ms
+from kalibre.core.timeframe import DAY_MS, timeframe_ms
 from kalibre.log.protocol import Reader
+
+_SAMPLE = 2_000
+"""Newest bars that are looked at to tell a closed market from holes."""
+_CLOSED_WEEKS = 3
+_MOSTLY = 0.95
 
 
 def missing_opens(
@@ -91,15 +97,56 @@ def count_missing(gaps: Sequence[Gap]) -> int:
     return sum(gap.missing_bars for gap in gaps)
 
 
-def gap_rows(log: Reader, symbol: str, timeframe: str) -> list[dict[str, Any]]:
+def gap_rows(log: Reader, symbol: str, timeframe: str, *, calendar: Calendar | None = None) -> list[dict[str, Any]]:
     """Return the newest word on every gap of a series, oldest first: what `kalibre gaps` prints.
 
     Each row has `start_ms`, `end_ms`, `start`, `end` (Istanbul), `missing_bars`, `status` and `reason`.
+
+    Parameters
+    ----------
+    calendar
+        The one in force: gaps announced under another one, in which it expects no bar, are left out.
     """
     rows = []
     for event in log.read(kinds={"gap"}, key=series_key(symbol, timeframe), newest_revision=True):
         gap = event.payload
-        if isinstance(gap, Gap):
+        if isinstance(gap, Gap) and (calendar is None or _expects(calendar, timeframe, gap)):
             told = {"start": to_text(gap.start_ms), "end": to_text(gap.end_ms)}
             rows.append({**msgspec.structs.asdict(gap), **told})
     return sorted(rows, key=lambda row: row["start_ms"])
+
+
+def _expects(calendar: Calendar, timeframe: str, gap: Gap) -> bool:
+    try:
+        return len(calendar.expected_opens(timeframe, gap.start_ms, gap.end_ms)) > 0
+    except CalendarError:  # it does not reach there: nothing speaks against the gap
+        return True
+
+
+def closed_market(log: Reader, symbol: str, timeframe: str) -> str:
+    """Name the calendar that explains the holes of a series that is kept as if its market never closed.
+
+    Returns
+    -------
+    `XIST` or `forex` if it is closed at nearly all missing bars and open at nearly all stored ones; else, if no bar of
+    several weeks lies on a weekend, `an exchange`; empty if the holes are no closed market.
+    """
+    always = get_calendar("24/7")
+    gaps = [row for row in gap_rows(log, symbol, timeframe) if row["status"] == "hole"]
+    newest = log.read(kinds={"bar"}, key=series_key(symbol, timeframe), limit=_SAMPLE, descending=True)
+    there = sorted({event.event_time for event in newest})
+    gaps = [gap for gap in gaps if there and gap["start_ms"] >= there[0]]
+    day = (np.array(there, dtype=np.int64) // DAY_MS + 3) % 7  # from Monday: 1970-01-01 was a Thursday
+    if len(gaps) < _CLOSED_WEEKS or (day == 5).any():  # who trades on Saturdays never closes
+        return ""
+    missing = [time for gap in gaps for time in always.expected_opens(timeframe, gap["start_ms"], gap["end_ms"])]
+    for name in ("XIST", "forex"):
+        other = get_calendar(name)
+        try:
+            expected = other.expected_opens(timeframe, there[0], there[-1] + 1)
+        except CalendarError:
+            continue
+        closed = 1.0 - np.isin(missing, expected).mean()
+        if closed > _MOSTLY and np.mean([other.allows(timeframe, time) for time in there]) > _MOSTLY:
+            return name
+    return "an exchange" if (day < 5).all() and there[-1] - there[0] > _CLOSED_WEEKS * 7 * DAY_MS else ""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from kalibre.bars.calendars import Calendar, get_calendar
 from kalibre.bars.funding import fetch_funding
+from kalibre.bars.gaps import closed_market
 from kalibre.bars.live import ingest_live
 from kalibre.bars.live_funding import LEEWAY_MS
 from kalibre.bars.report import IngestReport, bar_text
@@ -106,6 +107,12 @@ def ingest_history(
         if refresh or until is not None or timeframe_ms(timeframe) == DAY_MS:
             settle(log, series.actions, clock, report)
     _ingest_funding(log, source, symbol, timeframe, clock, report, start_ms, end_ms, refresh=refresh)
+    if market.name == "24/7" and report.holes and (name := closed_market(log, symbol, timeframe)):
+        calendar_of = f'market.calendar = "{name}"' if name != "an exchange" else "market.calendar (XNYS, XIST, forex)"
+        report.notes.append(
+            f"these holes are when the market of {symbol} is closed, as {name} is, and the calendar says 24/7: set "
+            f"{calendar_of}, or features and labels take nights and weekends for missing bars"
+        )
     return report
 
 

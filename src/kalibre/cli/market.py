@@ -182,38 +182,73 @@ def gaps(
     heal: Annotated[bool, typer.Option("--heal", help="Ask the source again for what is still missing.")] = False,
     source: Annotated[str | None, typer.Option("--source", help="A file of sources/; default: the settings'.")] = None,
     path: Annotated[Path | None, typer.Option("--path", help="CSV or Parquet file, for --source files.")] = None,
+    quarantined: Annotated[
+        bool, typer.Option("--quarantined", help="List the bars that were kept aside instead, with reasons and values.")
+    ] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """List missing bars of the stored series, and what became of them."""
+    """List missing bars of the stored series and what became of them, or the bars that were kept aside."""
     from kalibre.bars.calendars import get_calendar
     from kalibre.bars.gaps import gap_rows
     from kalibre.bars.ingest import heal_gaps
+    from kalibre.bars.report import bar_text
     from kalibre.core.clock import SystemClock
 
     settings = settings_of(config, symbols=symbol, timeframe=timeframe)
+    if quarantined:
+        if heal:
+            raise UsageError("--heal asks for what is missing and --quarantined lists what was kept aside: give one")
+        _list_quarantined(settings, as_json=as_json)
+        return
     market, calendar = settings.market, get_calendar(settings.market.calendar)
     rows: list[dict[str, Any]] = []
+    elsewhere = 0
     with opened_log(settings) as log:
         for name in market.symbols:
             stored_bars(log, settings, name)
             if heal:
                 feed = _feed(settings, source, path)
                 heal_gaps(log, feed, name, market.timeframe, calendar=calendar, clock=SystemClock())
-            rows += [{"symbol": name, **row} for row in gap_rows(log, name, market.timeframe)]
+            found = gap_rows(log, name, market.timeframe, calendar=calendar)
+            rows += [{"symbol": name, **row} for row in found]
+            elsewhere += len(gap_rows(log, name, market.timeframe)) - len(found)
 
     def show(console: Console) -> None:
         from rich.table import Table
 
-        names = ("symbol", "start", "end", "missing_bars", "status", "reason")
-        table = Table(*(name.replace("_", " ") for name in names), box=None, padding=(0, 2, 0, 0))
+        names = ("symbol", "first missing", "until", "bars", "status", "reason")
+        table = Table(*names, box=None, padding=(0, 2, 0, 0))
         for row in rows:
-            table.add_row(*(str(row[name]) for name in names))
-        console.print(table)
+            span = (bar_text(row[side], market.timeframe) for side in ("start_ms", "end_ms"))
+            table.add_row(row["symbol"], *span, str(row["missing_bars"]), row["status"], row["reason"])
+        if rows:
+            console.print(table)
         missing = [row["missing_bars"] for row in rows if row["status"] != "healed"]
-        console.print(f"{len(missing)} gaps, {sum(missing)} bars missing (Istanbul time)", markup=False)
+        console.print(f"{len(missing)} gaps, {sum(missing)} bars missing", markup=False)
+        if elsewhere:
+            told = f"{elsewhere} more were announced under another calendar; {calendar.name} expects no bar in them"
+            console.print(told, markup=False)
 
     emit({"gaps": rows}, as_json=as_json, show=show)
+
+
+def _list_quarantined(settings: Settings, *, as_json: bool) -> None:
+    from kalibre.bars.quarantine import quarantine_rows
+
+    timeframe = settings.market.timeframe
+    with opened_log(settings) as log:
+        rows = [
+            {"symbol": name, **row} for name in settings.market.symbols for row in quarantine_rows(log, name, timeframe)
+        ]
+
+    def show(console: Console) -> None:
+        for row in rows:
+            values = ", ".join(f"{name} {value}" for name, value in row["raw"].items() if name != "open_time")
+            console.print(f"{row['symbol']} {row['start']} Istanbul: {row['said']}\n  {values}", markup=False)
+        console.print(f"{len(rows)} bars were kept aside; none was learnt from", markup=False)
+
+    emit({"quarantined": rows}, as_json=as_json, show=show)
 
 
 def _feed(
@@ -284,6 +319,8 @@ def features(
         for name in engine.columns:
             table.add_row(name, f"{warmup[name]:,}", f"{newest[name]:.6g}")
         console.print(table)
+        if out_path is not None:
+            console.print(f"wrote {out_path}: {len(bars):,} rows", markup=False)
         console.print(
             f"{len(engine.columns)} columns, {len(bars):,} bars, known from bar {engine.warmup:,} on", markup=False
         )

@@ -13,6 +13,7 @@ import typer
 from tests.fakes.models import random_bars
 
 from kalibre.cli.app import build
+from kalibre.core.errors import UsageError
 
 N_BARS = 400
 Ask = Callable[..., Any]
@@ -87,3 +88,56 @@ def test_a_path_keeps_the_dialect_of_the_settings(ask: Ask) -> None:
     assert told["bars_written"] == 7
     shown = ask("ingest", "--path", "plain.csv", text=True)
     assert "Istanbul" not in shown, "bars of days have a date, no time of day"
+
+
+def weekdays(n: int) -> str:
+    """Write daily bars of working days of 2024 and return the path."""
+    days = [day for day in range(19_723, 19_723 + n) if (day + 3) % 7 < 5]
+    close = [100.0 + (day % 3) for day in days]
+    columns = {"open_time": [day * 86_400_000 for day in days], "open": close, "close": close, "volume": close}
+    frame = pl.DataFrame(columns).with_columns(high=pl.col("close") + 1, low=pl.col("close") - 1)
+    frame.write_csv("days.csv")
+    return "days.csv"
+
+
+def test_holes_that_are_a_closed_market_are_told_with_the_calendar(ask: Ask) -> None:
+    Path("kalibre.toml").write_text('[market]\nsymbols = ["X"]\ntimeframe = "1d"\n')
+    (told,) = ask("ingest", "--path", weekdays(60))["reports"]
+    assert told["holes"] >= 8
+    (note,) = told["notes"]
+    assert "the calendar says 24/7" in note
+    assert "market.calendar" in note
+    assert len(ask("gaps")["gaps"]) == told["holes"]
+    Path("kalibre.toml").write_text('[market]\nsymbols = ["X"]\ntimeframe = "1d"\ncalendar = "XNYS"\n')
+    assert ask("gaps")["gaps"] == []
+    assert f"{told['holes']} more were announced under another calendar" in ask("gaps", text=True)
+
+
+def test_real_holes_are_no_closed_market(ask: Ask) -> None:
+    lines = Path("bars.csv").read_text().splitlines()
+    Path("holed.csv").write_text("\n".join(line for row, line in enumerate(lines) if row % 40 != 39))
+    (told,) = ask("ingest", "--path", "holed.csv")["reports"]
+    assert told["holes"] >= 8
+    assert told["notes"] == []
+
+
+def test_what_was_kept_aside_is_listed_with_its_values(ask: Ask) -> None:
+    frame = pl.read_csv("bars.csv")
+    low = frame["low"].to_list()
+    low[200] = -5.0
+    frame.with_columns(pl.Series("low", low)).write_csv("bad.csv")
+    ask("ingest", "--path", "bad.csv")
+    (row,) = ask("gaps", "--quarantined")["quarantined"]
+    assert (row["open_time"], row["raw"]["low"]) == (int(frame["open_time"][200]), "-5.0")
+    assert "price_not_positive" in row["reasons"]
+    shown = ask("gaps", "--quarantined", text=True)
+    assert "a price is zero or negative" in shown
+    assert "low -5.0" in shown
+    assert "1 bars were kept aside" in shown
+    with pytest.raises(UsageError, match="give one"):
+        ask("gaps", "--quarantined", "--heal")
+
+
+def test_features_says_what_it_wrote(ask: Ask) -> None:
+    ask("ingest", "--path", "bars.csv")
+    assert f"wrote rows.csv: {N_BARS} rows" in ask("features", "--out", "rows.csv", text=True)
