@@ -125,8 +125,8 @@ def walk_forward(
     result = []
     for number in range(folds):
         edges = np.append(np.rint(before * tests[number]).astype(np.int64), tests[number + 1])
-        # The last fold's test may not reach into the final window; another fold's test may reach into the next one's,
-        # because nothing is learnt from it there that its own fold is judged by.
+        # No fold's test may reach into the final window; it may reach into the next fold's, because nothing is learnt
+        # from it there that its own fold is judged by.
         end_row = int(dataset.row[final_start]) if final_start < n else None
         result.append(
             _cut(

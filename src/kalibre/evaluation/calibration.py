@@ -271,7 +271,7 @@ def calibration_error(
             note=f"{len(p)} samples with a horizon of {horizon_bars} are {independent} independent ones; "
             f"{2 * LEAST_PER_BIN} ({2 * LEAST_PER_BIN * horizon_bars} samples) are needed to measure calibration",
         )
-    number = equal_mass_bins(p, wanted)
+    number = equal_mass_bins(p, wanted, least=min(LEAST_PER_BIN * horizon_bars, len(p) // wanted))
     member = number[:, None] == np.arange(number.max() + 1)
     count = member.sum(axis=0).astype(np.float64)
     share = count / len(p)

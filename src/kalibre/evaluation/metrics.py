@@ -14,6 +14,8 @@ from kalibre.core.protocols import FloatArray
 from kalibre.evaluation.resampling import block_bootstrap_deviation, block_bootstrap_means, block_length
 
 RESAMPLES: Final = 2000
+LEAST_BLOCKS: Final = 10
+"""Stretches that do not overlap, below which resampling them says nothing about a mean."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class LogLossGain:
     gain
         Their difference, above 0 if the model is better.
     low
-        Its one-sided lower bound.
+        Its one-sided lower bound; minus infinity for fewer than 10 samples that do not overlap.
     """
 
     model: float
@@ -157,7 +159,8 @@ def auc_interval(p: FloatArray, y: FloatArray, *, horizon_bars: int, seed: int, 
     """Return the AUC with an interval that counts overlapping labels for what they are.
 
     An AUC is a mean of placements (DeLong); its error is resampled in blocks of time and taken to log-odds, so the
-    interval stays within (0, 1).
+    interval stays within (0, 1). Where the classes lie wholly apart no resampling knows of an error: the bound is then
+    the largest chance of one that samples so few could have hidden, counted by the rarer class and without overlap.
 
     Parameters
     ----------
@@ -180,6 +183,10 @@ def auc_interval(p: FloatArray, y: FloatArray, *, horizon_bars: int, seed: int, 
     influence = np.empty(len(y))
     influence[up] = (up_place - estimate) * (len(y) / up.sum())
     influence[~up] = (down_place - estimate) * (len(y) / (~up).sum())
+    if not 0 < estimate < 1:
+        independent = min(int(up.sum()), int((~up).sum())) / max(horizon_bars, 1)
+        hidden = 1.0 - (0.5 - level / 2) ** (1.0 / independent)
+        return AucInterval(estimate, 1.0 - hidden, 1.0) if estimate == 1 else AucInterval(estimate, 0.0, hidden)
     length = block_length(influence, horizon_bars=horizon_bars)
     return _logit_interval(estimate, block_bootstrap_deviation(influence, length=length), level)
 
@@ -215,6 +222,8 @@ def log_loss_gain(
     gain = constant - model
     if not np.isfinite(gain).all():
         return LogLossGain(float(model.mean()), float(constant.mean()), -math.inf, -math.inf)
+    if len(gain) < LEAST_BLOCKS * max(horizon_bars, 1):
+        return LogLossGain(float(model.mean()), float(constant.mean()), float(gain.mean()), -math.inf)
     length = block_length(gain, horizon_bars=horizon_bars)
     means = block_bootstrap_means(gain, length=length, resamples=RESAMPLES, seed=seed)
     estimate = float(gain.mean())
@@ -223,8 +232,17 @@ def log_loss_gain(
     return LogLossGain(float(model.mean()), float(constant.mean()), estimate, low)
 
 
-def equal_mass_bins(p: FloatArray, bins: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def equal_mass_bins(p: FloatArray, bins: int, *, least: int = 1) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Return each forecast's bin, 0 upward, as equal in mass as forecasts that are the same allow.
+
+    Parameters
+    ----------
+    p
+        Shape (n_samples,).
+    bins
+        Bins wanted; ties may make them fewer.
+    least
+        A bin of fewer samples joins its smaller neighbour.
 
     Examples
     --------
@@ -234,7 +252,13 @@ def equal_mass_bins(p: FloatArray, bins: int) -> np.ndarray[tuple[int], np.dtype
     ordered = np.sort(p)
     edges = ordered[[round(len(p) * k / bins) for k in range(1, bins)]]
     number = np.searchsorted(np.unique(edges), p, side="right")
-    _, compact = np.unique(number, return_inverse=True)
+    _, compact, count = np.unique(number, return_inverse=True, return_counts=True)
+    while len(count) > 1 and count.min() < least:
+        small = int(count.argmin())
+        after = small == 0 or (small + 1 < len(count) and count[small + 1] < count[small - 1])
+        joint = small if after else small - 1
+        compact = compact - (compact > joint)
+        count = np.bincount(compact)
     return compact.astype(np.int64)
 
 
@@ -282,8 +306,6 @@ def _share_below(values: FloatArray, ordered: FloatArray) -> FloatArray:
 
 
 def _logit_interval(estimate: float, deviation: float, level: float) -> AucInterval:
-    if not 0 < estimate < 1:
-        return AucInterval(estimate, estimate, estimate)
     reach = NormalDist().inv_cdf(0.5 + level / 2) * deviation / (estimate * (1.0 - estimate))
     centre = math.log(estimate / (1.0 - estimate))
     low, high = (1.0 / (1.0 + math.exp(-(centre + side * reach))) for side in (-1.0, 1.0))

@@ -81,7 +81,8 @@ _EN: Final[dict[str, str]] = {
     "exit_axis": "exit threshold (p_up)",
     "importance_axis": "share of gain, %",
     "title_equity": "Equity beside buy and hold",
-    "note_equity": "Pooled test parts of the walk-forward; fees, slippage and recorded funding paid.",
+    "note_equity": "Pooled test parts of the walk-forward; fees, slippage and recorded funding paid. "
+    "What a part still holds at its end counts at the close, without the cost of selling it.",
     "title_drawdown": "Drawdown",
     "note_drawdown": "Fall below the highest equity so far.",
     "title_reliability": "Reliability",
@@ -202,7 +203,8 @@ _TR: Final[dict[str, str]] = {
     "exit_axis": "çıkış eşiği (p_up)",
     "importance_axis": "kazançtaki pay, %",
     "title_equity": "Özvarlık ve al-tut",
-    "note_equity": "İleri yürüyüşün birleştirilmiş sınama parçaları; ücret, kayma ve kayıtlı fonlama ödendi.",
+    "note_equity": "İleri yürüyüşün birleştirilmiş sınama parçaları; ücret, kayma ve kayıtlı fonlama ödendi. "
+    "Bir parçanın sonunda elde kalan, satış gideri düşülmeden kapanış fiyatından sayılır.",
     "title_drawdown": "Düşüş",
     "note_drawdown": "O güne kadarki en yüksek özvarlığın altında kalan kısım.",
     "title_reliability": "Güvenilirlik",

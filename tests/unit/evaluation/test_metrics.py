@@ -140,7 +140,8 @@ def test_gain_is_the_difference_of_two_losses():
 def test_a_perfect_ranking_is_1():
     p = np.linspace(0.1, 0.9, 100)
     interval = auc_interval(p, (p > 0.5).astype(float), horizon_bars=1, seed=1)
-    assert (interval.auc, interval.low, interval.high) == (1.0, 1.0, 1.0)
+    assert (interval.auc, interval.high) == (1.0, 1.0)
+    assert interval.low == pytest.approx(0.025 ** (1 / 50))
 
 
 @pytest.mark.parametrize("figure", [auc, lambda p, y: auc_interval(p, y, horizon_bars=1, seed=1)])
@@ -169,3 +170,44 @@ def test_what_is_no_forecast_is_quoted(figure, p, y, message):
 def test_a_base_rate_that_is_a_certainty_is_refused(base_rate):
     with pytest.raises(EvaluationError, match=f"base_rate {base_rate}"):
         log_loss_gain(np.array([0.5, 0.5]), np.array([1.0, 0.0]), base_rate, horizon_bars=1, seed=1)
+
+
+@pytest.mark.parametrize(("n", "horizon", "sure"), [(2, 1, False), (10, 1, False), (12, 1, True), (40, 4, False)])
+def test_a_perfect_ranking_of_a_few_is_no_certainty(n, horizon, sure):
+    p = np.linspace(0.1, 0.9, n)
+    up = auc_interval(p, (p > 0.5).astype(float), horizon_bars=horizon, seed=1)
+    down = auc_interval(1 - p, (p > 0.5).astype(float), horizon_bars=horizon, seed=1)
+    assert (up.auc, up.high, down.auc, down.low) == (1.0, 1.0, 0.0, 0.0)
+    assert down.high == pytest.approx(1 - up.low)
+    assert (up.low > 0.5) == sure
+    # With each sample of the rarer class right as often as the bound says, all are right in 2.5 % of the worlds.
+    assert up.low ** (n / 2 / horizon) == pytest.approx(0.025)
+
+
+def test_two_lucky_forecasts_prove_no_gain():
+    few = log_loss_gain(np.array([0.4, 0.6]), np.array([0.0, 1.0]), 0.5, horizon_bars=1, seed=1)
+    assert few.gain == pytest.approx(math.log(0.6 / 0.5))
+    assert few.low == -math.inf
+
+
+def test_the_gains_bound_is_the_basic_bootstraps():
+    """Gains of a model that is now and then very wrong: mirrored, the bound is nearer than the percentile's."""
+    from scipy.stats import bootstrap
+
+    y = np.arange(60) % 2.0
+    p = np.where(np.arange(60) == 17, 0.5 - 0.499 * (2 * y - 1), 0.5 + 0.2 * (2 * y - 1))
+    found = log_loss_gain(p, y, 0.5, horizon_bars=1, seed=3)
+    gains = -np.log(0.5) + np.log(np.where(y > 0.5, p, 1 - p))
+    low = {
+        method: bootstrap((gains,), np.mean, confidence_level=0.9, method=method, rng=5).confidence_interval.low
+        for method in ("basic", "percentile")
+    }
+    assert abs(found.low - low["basic"]) < 0.3 * (low["basic"] - low["percentile"])
+
+
+def test_a_bin_that_ties_leave_too_small_joins_its_neighbour():
+    p = np.repeat([0.3, 0.5, 0.7], [150, 3_600, 250])
+    assert np.bincount(equal_mass_bins(p, 20)).tolist() == [150, 3_600, 250]
+    assert np.bincount(equal_mass_bins(p, 20, least=200)).tolist() == [3_750, 250]
+    assert np.bincount(equal_mass_bins(p, 20, least=4_000)).tolist() == [4_000]
+    assert np.bincount(equal_mass_bins(np.repeat([0.3, 0.4, 0.5], [300, 300, 9]), 3, least=10)).tolist() == [300, 309]
