@@ -76,8 +76,8 @@ def test_a_backtest_charges_what_the_log_holds_on_every_position(bundle, log):
 def test_what_a_backtest_has_shown_is_no_untouched_final_window(bundle, log):
     later = TrialBook(BARS, log)
     backtest_bundle(bundle, BARS[:3_000], calendar="24/7", study=study_of(bundle), log=log)
+    assert later.look(int(BARS.close_time[2_999]), int(BARS.close_time[2_999]), "a bar of it") is True
     assert later.look(int(BARS.close_time[3_000]), int(BARS.close_time[3_999]), "behind it") is False
-    assert later.look(int(BARS.close_time[2_999]), int(BARS.close_time[3_999]), "a bar of it") is True
 
 
 def test_a_backtest_without_funding_says_so(bundle):
