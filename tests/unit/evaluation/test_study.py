@@ -198,7 +198,8 @@ def test_without_a_look_nothing_qualifies_and_nothing_is_recorded(bars, tmp_path
 def test_a_handful_of_samples_is_too_few_and_says_how_many_would_do(bars, samples):
     engine = FeatureEngine(study_module.feature_spec(bars, SETTINGS))
     with pytest.raises(DatasetError, match="samples"):
-        run_study(bars[: engine.warmup + SETTINGS.model.horizon_bars + samples], SETTINGS)
+        # From the seventh bar on the first two samples are one up, one down.
+        run_study(bars[7 : 7 + engine.warmup + SETTINGS.model.horizon_bars + samples], SETTINGS)
 
 
 def test_nothing_to_find_is_not_promoted_and_says_why():
