@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 _STYLES = {"passed": "green", "failed": "red bold"}
+_FIGURES = (
+    *(("return", "total_return", "{:.1%}"), ("sharpe", "sharpe", "{:.2f}"), ("max_drawdown", "max_drawdown", "{:.1%}")),
+    *(("win_rate", "win_rate", "{:.1%}"), ("trades", "n_trades", "{:,}"), ("exposure", "exposure", "{:.1%}")),
+    ("turnover", "turnover", "{:.1f}"),
+)
+"""Word, name and form of each figure of a backtest."""
 
 
 @app.command()
@@ -145,35 +151,52 @@ def backtest(
             log, settings, symbol or bundle.symbol, timeframe=bundle.timeframe, timerange=timerange, days=days
         )
         funding, missing = load_funding(log, bars), missing_funding(log, bars)
+        study = load_study(settings, chosen)
         outcome = backtest_bundle(
             bundle,
             bars,
             calendar=settings.market.calendar,
-            study=load_study(settings, chosen),
+            study=study,
             log=log,
             funding=funding,
             funding_missing=missing,
         )
 
-    def show(console: Console) -> None:
-        from rich.table import Table
+    later = bars.open_time[bars.close_time > study["end_ms"]]
 
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-        for name, value in _flat(outcome):
-            table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
-        console.print(table)
+    def show(console: Console) -> None:
+        _show_backtest(console, outcome, later_ms=int(later[0]) if len(later) else None, lang=settings.lang)
 
     emit(outcome, as_json=as_json, show=show)
 
 
-def _flat(figures: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each figure by its name in words, those of a group after the group's name; nothing where none is known."""
-    for name, value in figures.items():
-        words = f"{above} {name}".strip().replace("_", " ")
-        if isinstance(value, Mapping):
-            yield from _flat(value, words)
-        elif value != "":
-            yield words, value
+def _show_backtest(console: Console, outcome: Mapping[str, Any], *, later_ms: int | None, lang: str) -> None:
+    """Print the figures beside buy and hold, and before them whether they can prove anything."""
+    from rich.table import Table
+
+    from kalibre.core.clock import to_text
+    from kalibre.evaluation.report_words import WORDS
+
+    words, bars, seen = WORDS[lang], outcome["bars"], outcome["bars_seen_by_its_study"]
+    told = "out_of_sample" if not seen else "in_sample" if later_ms is None else "partly_in_sample"
+    later = "" if later_ms is None else to_text(later_ms)
+    console.print(outcome["model"], markup=False)
+    console.print(words[told].format(bars=f"{bars:,}", seen=f"{seen:,}", later=later), markup=False)
+    hold = outcome["buy_and_hold"]
+    table = Table("", words["model"], words["buy_and_hold"], box=None, padding=(0, 2, 0, 0))
+    for word, name, form in _FIGURES:
+        table.add_row(words[word], *(_cell(one, name, form) for one in (outcome, hold)))
+    console.print(table)
+    funding = outcome["funding"]
+    if funding["bars_due"]:
+        console.print(f"{words['funding']}: {funding['paid']:,.2f} ({funding['bars_charged']}/{funding['bars_due']})")
+    if funding["note"]:
+        console.print(f"{words['funding']}: {funding['note']}", markup=False)
+
+
+def _cell(figures: Mapping[str, Any], name: str, form: str) -> str:
+    # A share of no trades is no share.
+    return "-" if name == "win_rate" and not figures["n_trades"] else form.format(figures[name])
 
 
 @app.command()

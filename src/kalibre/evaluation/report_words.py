@@ -57,6 +57,12 @@ _EN: Final[dict[str, str]] = {
     "win_rate": "Win rate",
     "trades": "Trades",
     "exposure": "Exposure",
+    "turnover": "Turnover, times equity a year",
+    "in_sample": "In sample: the model's study saw all {bars} bars, so these figures prove nothing.",
+    "partly_in_sample": (
+        "Partly in sample: the model's study saw {seen} of the {bars} bars; only bars from {later} on can tell."
+    ),
+    "out_of_sample": "Out of sample: the model's study saw none of the {bars} bars.",
     "folds": "Folds",
     "fold": "Fold",
     "tested": "Tested on",
@@ -179,6 +185,13 @@ _TR: Final[dict[str, str]] = {
     "win_rate": "Kazanma oranı",
     "trades": "İşlem",
     "exposure": "Piyasada",
+    "turnover": "Devir, yılda özvarlığın katı",
+    "in_sample": "Örneklem içinde: modelin çalışması {bars} barın hepsini gördü, bu değerler hiçbir şey kanıtlamaz.",
+    "partly_in_sample": (
+        "Kısmen örneklem içinde: modelin çalışması {bars} barın {seen} tanesini gördü; ancak {later} ve sonrası "
+        "bir şey söyleyebilir."
+    ),
+    "out_of_sample": "Örneklem dışında: modelin çalışması {bars} barın hiçbirini görmedi.",
     "folds": "Katlar",
     "fold": "Kat",
     "tested": "Sınandığı dönem",
