@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,7 @@ _HEADER = """\
 @app.command(name="init")
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to write kalibre.toml.")] = Path(),
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Put a file that is there aside, and write anew.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a commented kalibre.toml."""
@@ -33,11 +34,16 @@ def init(
 
     path = folder / FILE_NAME
     if path.exists() and not force:
-        raise SettingsError(f"{str(path)!r} is there already: edit it, or write over it with --force")
+        raise SettingsError(f"{str(path)!r} is there already: edit it, or put it aside with --force")
+    aside: Path | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".toml.part")
         temporary.write_text(commented_toml(Settings), encoding="utf-8")
+        if path.exists():  # what a person wrote is never lost, however often --force is given
+            taken = (path.with_name(f"{FILE_NAME}.{number}") for number in itertools.count(1))
+            aside = next(one for one in taken if not one.exists())
+            path.rename(aside)
         temporary.replace(path)
     except OSError as error:
         raise SettingsError(
@@ -45,9 +51,11 @@ def init(
         ) from error
 
     def show(console: Console) -> None:
+        if aside is not None:
+            console.print(f"what was there is now {aside}", markup=False)
         console.print(f"wrote {path}\nnext: kalibre ingest --days 365, then kalibre train", markup=False)
 
-    emit({"path": path}, as_json=as_json, show=show)
+    emit({"path": path, "aside": aside}, as_json=as_json, show=show)
 
 
 def commented_toml(model: type[BaseModel]) -> str:

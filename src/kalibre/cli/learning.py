@@ -67,8 +67,16 @@ def train(
             registry = Registry(settings)
             promote(log, registry, settings, study["model_id"], note=note, by="train", alias="challenger")
 
+    from kalibre.evaluation.materials import feature_spec
+    from kalibre.evaluation.study import bars_to_qualify, few_bars
+    from kalibre.features.engine import FeatureEngine
+
+    horizon, warmup = study["horizon_bars"], FeatureEngine(feature_spec(bars, settings)).warmup
+
     def show(console: Console) -> None:
         show_verdict(console, study, lang=settings.lang)
+        if len(bars) < bars_to_qualify(horizon, warmup):
+            console.print(few_bars(bars, horizon, warmup), markup=False)
         console.print(f"model  {study['model_id']}", markup=False)
         console.print(f"next   kalibre report --model {study['model_id']}", markup=False)
         if study["qualifies"]:

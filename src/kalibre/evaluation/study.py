@@ -21,11 +21,12 @@ from kalibre.bars.calendars import Calendar, get_calendar
 from kalibre.bars.gaps import count_missing, find_gaps
 from kalibre.core.bars import Bars
 from kalibre.core.clock import SystemClock
-from kalibre.core.errors import EvaluationError
+from kalibre.core.errors import DatasetError, EvaluationError
 from kalibre.core.protocols import FloatArray
 from kalibre.core.settings import Settings
 from kalibre.dataset.join import Dataset
 from kalibre.dataset.splits import walk_forward
+from kalibre.evaluation.calibration import LEAST_PER_BIN
 from kalibre.evaluation.dummies import unbeaten
 from kalibre.evaluation.figures import Significance, StudyResult, WindowFigures, plain
 from kalibre.evaluation.gates import GateFigures, GateVerdict, judge
@@ -125,6 +126,34 @@ def run_study(
     return run.study(look=final)
 
 
+def bars_to_qualify(horizon_bars: int, warmup_bars: int) -> int:
+    """Return how many bars a history must have before any model on it can qualify.
+
+    The final window is a fifth of the samples, and its calibration error needs `2 * LEAST_PER_BIN` forecasts there
+    whose horizons do not overlap.
+
+    Examples
+    --------
+    >>> bars_to_qualify(4, 1_205), bars_to_qualify(1, 1_205)
+    (9209, 3206)
+    """
+    return warmup_bars + horizon_bars + math.ceil(2 * LEAST_PER_BIN * horizon_bars / FINAL_SHARE)
+
+
+def few_bars(bars: Bars, horizon_bars: int, warmup_bars: int) -> str:
+    """Say that a history is too short for anything to qualify, what would be enough, and how less is needed."""
+    shorter = (
+        f"; with model.horizon_bars = 1, {bars_to_qualify(1, warmup_bars):,}, and a shorter timeframe has more bars"
+        if horizon_bars > 1
+        else "; a shorter timeframe has more bars"
+    )
+    return (
+        f"On {len(bars):,} bars nothing can qualify: it takes about {bars_to_qualify(horizon_bars, warmup_bars):,}, as "
+        f"the final window is a fifth and needs {2 * LEAST_PER_BIN} forecasts whose horizons of {horizon_bars} do not "
+        f"overlap{shorter}"
+    )
+
+
 @dataclass(frozen=True)
 class _Judged:
     """One test part as everyone went through it."""
@@ -179,9 +208,15 @@ class _Run:
         config = config_digest(
             {**configuration(self.settings, self.engine, self.seed), "funding": self.funding is not None}
         )
-        with self._stage("features"):
-            material, dataset = prepare(self.bars, self.engine, self.settings, self.calendar, funding=self.funding)
-        folds, last = walk_forward(dataset, self.settings.model.folds, self._final_share(dataset))
+        try:
+            with self._stage("features"):
+                material, dataset = prepare(self.bars, self.engine, self.settings, self.calendar, funding=self.funding)
+            folds, last = walk_forward(dataset, self.settings.model.folds, self._final_share(dataset))
+        except DatasetError as error:
+            horizon = self.settings.model.horizon_bars
+            if len(self.bars) >= bars_to_qualify(horizon, self.engine.warmup):
+                raise
+            raise DatasetError(f"{error}. {few_bars(self.bars, horizon, self.engine.warmup)}") from error
         with self._stage("folds"):
             judged = [self._judge(material, parts, number, len(folds)) for number, parts in enumerate(folds)]
             pooled = window_figures("walk_forward", material, _parts(judged), seed=self.seed)

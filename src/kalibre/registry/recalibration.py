@@ -58,8 +58,9 @@ def recalibrate(
     needed = 2 * _LEAST_INDEPENDENT * horizon
     if len(rows) < needed:
         raise EvaluationError(
-            f"only {len(rows)} forecasts of {bundle.model_id} have matured since its study, {needed} are needed: "
-            "ingest later bars first"
+            f"only {len(rows)} forecasts of {bundle.model_id} have matured since its study, {needed} are needed (one "
+            f"half fits, the other judges, each by {_LEAST_INDEPENDENT} whose horizons of {horizon} do not overlap): "
+            f"ingest at least {needed + horizon - len(rows):,} later bars of {bundle.symbol} {bundle.timeframe} first"
         )
     TrialBook(bars, log).look(int(bars.close_time[rows[0]]), int(bars.close_time[-1]), bundle.model_id)
     judge = rows[len(rows) // 2 :]

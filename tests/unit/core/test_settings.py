@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from kalibre.cli.init import commented_toml
+from kalibre.cli.init import commented_toml, init
 from kalibre.core.catalog import part_names
 from kalibre.core.errors import SettingsError
 from kalibre.core.settings import ModelSettings, Settings, load_settings
@@ -156,6 +156,17 @@ def test_a_name_that_is_no_setting_is_told_with_the_one_that_was_meant(tmp_path:
     with pytest.raises(SettingsError) as caught:
         load_settings(tmp_path / "k.toml")
     assert said in str(caught.value)
+
+
+def test_writing_anew_keeps_what_a_person_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "kalibre.toml"
+    for text in ("first = 1", "second = 2"):
+        path.write_text(text)
+        init(tmp_path, force=True, as_json=True)
+    assert [(tmp_path / f"kalibre.toml.{n}").read_text() for n in (1, 2)] == ["first = 1", "second = 2"]
+    assert load_settings(path) == load_settings()
+    with pytest.raises(SettingsError, match="put it aside with --force"):
+        init(tmp_path)
 
 
 def test_a_broken_file_is_mended_not_written_over(tmp_path: Path) -> None:
