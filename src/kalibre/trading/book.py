@@ -62,22 +62,24 @@ class Moment(NamedTuple):
     open_forecasts: tuple[OpenForecast, ...]
     base: tuple[int, float]
     vacancy: str
+    ordered_revision: int
 
     def state(self) -> dict[str, Any]:
         """Return it by names."""
-        rest = msgspec.json.encode([self.open_forecasts, self.base, self.vacancy]).decode()
+        rest = msgspec.json.encode([self.open_forecasts, self.base, self.vacancy, self.ordered_revision]).decode()
         return {"ledger": self.ledger, "positions": self.positions, "rest": rest}
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Moment:
         """Read it back from `state`."""
-        forecasts, (base_ms, base_cash), vacancy = json.loads(state["rest"])
+        forecasts, (base_ms, base_cash), vacancy, ordered_revision = json.loads(state["rest"])
         return cls(
             np.array(state["ledger"]),
             np.array(state["positions"]),
             tuple(OpenForecast(*row) for row in forecasts),
             (base_ms, base_cash),
             vacancy,
+            ordered_revision,
         )
 
 
@@ -102,6 +104,8 @@ class Book:
     """Forecasts whose horizon has not passed, oldest first."""
     vacancy: str = ""
     """What was said last about there being no model."""
+    ordered_revision: int = 0
+    """Revision of the order that was given last: its cancellation carries the same."""
     positions: FloatArray = field(default_factory=lambda: np.empty((0, 4)))
     """Opened at, closed at (infinity: open), quantity, and the scale that it was bought in; oldest first."""
     base: tuple[int, float] = (-1, 0.0)
@@ -114,27 +118,28 @@ class Book:
 
     def moment(self) -> Moment:
         """Return what a bar is about to change; only the ledger changes in place."""
-        return Moment(self.ledger.copy(), self.positions, self.open_forecasts, self.base, self.vacancy)
+        kept = (self.positions, self.open_forecasts, self.base, self.vacancy, self.ordered_revision)
+        return Moment(self.ledger.copy(), *kept)
 
     def go_back(self, moment: Moment) -> None:
         """Take on what `moment` returned."""
         self.ledger = moment.ledger.copy()
-        _, self.positions, self.open_forecasts, self.base, self.vacancy = moment
+        _, self.positions, self.open_forecasts, self.base, self.vacancy, self.ordered_revision = moment
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
     @property
-    def ordered_ms(self) -> int | None:
-        """When what is pending was ordered; None if nothing is, or a kill command asked for it: that is no order."""
+    def order(self) -> tuple[int, int] | None:
+        """Event time and revision of the pending order; None if none is, or a kill command asked: that is no order."""
         pending = self.ledger[PENDING] != NOTHING and self.flatten_ms is None
-        return int(self.ledger[PENDING_TIME]) if pending else None
+        return (int(self.ledger[PENDING_TIME]), self.ordered_revision) if pending else None
 
-    def withdraw(self) -> int | None:
-        """Take a pending order back and return when it was ordered; None if there is none."""
-        ordered_ms = self.ordered_ms
-        if ordered_ms is not None:
+    def withdraw(self) -> tuple[int, int] | None:
+        """Take a pending order back and return its event time and revision; None if there is none."""
+        order = self.order
+        if order is not None:
             self.ledger[PENDING], self.ledger[PENDING_FRACTION] = NOTHING, 0.0
-        return ordered_ms
+        return order
 
     def place_flatten(self) -> None:
         """Let the sale that a kill command asked for stand for the next open."""

@@ -33,6 +33,7 @@ from kalibre.trading.engine import (
     PENDING_FRACTION,
     QUANTITY,
     SELL,
+    Outcome,
     terms,
 )
 from kalibre.trading.failures import FailureRecord, Failures, failures_of
@@ -44,7 +45,7 @@ from kalibre.trading.statements import (
     doubt_of,
     forecast_of,
     say_event,
-    say_settled,
+    say_filled,
     say_unable,
     say_withdrawn,
 )
@@ -151,7 +152,7 @@ class PaperProjection:
         for series in self._series.values():
             for role, book in series.books.items():
                 reason = f"kill switch engaged by {kill.by}"
-                say_withdrawn(book.withdraw(), role, reason, partial(say_event, cancelled, f"{series.key}|{role}", 0))
+                say_withdrawn(cancelled, f"{series.key}|{role}", book.withdraw(), role, reason)
                 if kill.flatten and book.ledger[QUANTITY] > 0 and book.flatten_ms is None:
                     book.flatten_ms = event.event_time
                 book.place_flatten()
@@ -163,8 +164,8 @@ class PaperProjection:
             return []
         role, emitted = promotion.alias, list[Event]()
         if role == "challenger" and promotion.model != series.books[role].model_id:
-            reason, say = "another challenger takes over", partial(say_event, emitted, event.key, 0)
-            say_withdrawn(series.books[role].withdraw(), role, reason, say)
+            withdrawn = series.books[role].withdraw()
+            say_withdrawn(emitted, event.key, withdrawn, role, "another challenger takes over")
         known = self._failures.reason(event.key, event.event_time, event.revision, "promotion", promotion.model)
         series.appoint(role, promotion.model, promotion.digest, failure=known)
         say = partial(say_event, emitted, event.key, event.revision)
@@ -190,7 +191,7 @@ class PaperProjection:
         change = Change.NOTHING if series is None else series.take(event)
         if series is None or change not in (Change.NEXT, Change.CORRECTED):
             return []
-        decided = {role: book.ordered_ms for role, book in series.books.items() if change is Change.CORRECTED}
+        decided = {role: book.order for role, book in series.books.items() if change is Change.CORRECTED}
         # What filled at a bar stays filled when the bar is corrected, also where its scale has come into doubt since.
         stays = change is Change.CORRECTED and not series.frozen
         emitted: list[Event] = []
@@ -200,19 +201,28 @@ class PaperProjection:
             if known:
                 series.fail(role, known)
             say_unable(book, known, "bar", time, partial(say_event, emitted, key, event.revision))
+        frozen = series.frozen
         bar, volatility = series.advance(change)
         doubt = doubt_of(series.line, series.reach_bars, series.held_since_ms)
         turn = _Turn(series, bar, volatility, doubt, () if doubt and not stays else series.stood_still())
         for role, book in series.books.items():
             if role == "challenger" and book.model_id is None:
                 continue
-            say = partial(say_event, emitted, f"{series.key}|{role}", event.revision)
+            key = f"{series.key}|{role}"
+            say = partial(say_event, emitted, key, event.revision)
+            if change is Change.CORRECTED and frozen:
+                book.withdraw()  # it was taken back when the bar first came, and has been said to be
+            before = book.order
             if doubt and not stays:
+                say_withdrawn(emitted, key, book.withdraw(), role, doubt)
                 self._stand_still(turn, role, book, say)
-            else:
-                self._trade(turn, role, book, say)
-            if (ordered_ms := decided.get(role)) is not None and book.ledger[PENDING] == NOTHING:
-                say(ordered_ms, said.OrderCancelled(role=role, reason="the bar it was decided on was corrected"))
+            elif self._trade(turn, role, book, say).cancelled:
+                reason = "the next bar opened too late: a purchase does not wait across a hole"
+                say_withdrawn(emitted, key, before, role, reason)
+            if book.ledger[PENDING] == NOTHING:
+                say_withdrawn(emitted, key, decided.get(role), role, "the bar it was decided on was corrected")
+            elif book.order != before:
+                book.ordered_revision = event.revision
         if doubt and not stays:
             series.frozen = True
         else:
@@ -221,7 +231,6 @@ class PaperProjection:
 
     def _stand_still(self, turn: _Turn, role: str, book: Book, say: Say) -> None:
         """Decide nothing and carry nothing: nobody knows what a price of this bar means."""
-        say_withdrawn(book.withdraw(), role, turn.doubt, say)
         if book.model_id is None:
             return
         close_time = turn.bar.open_time + turn.series.step_ms
@@ -231,7 +240,7 @@ class PaperProjection:
         signal = said.Signal(model=book.model_id, role=role, action="HOLD", p_up=None, confidence=None, reasons=reasons)
         say(close_time, signal)
 
-    def _trade(self, turn: _Turn, role: str, book: Book, say: Say) -> None:
+    def _trade(self, turn: _Turn, role: str, book: Book, say: Say) -> Outcome:
         """Carry one role over one bar and say what happened, in the order it happened."""
         series, bar = turn.series, turn.bar
         close_time, model = bar.open_time + series.step_ms, book.model_id or ""
@@ -255,7 +264,7 @@ class PaperProjection:
             funding=series.funding(bar, before_ms),
             may_order=not held,
         )
-        say_settled(done, role, model, bar.open_time, scale, say)
+        say_filled(done, role, model, bar.open_time, scale, say)
         for time, became in self._outcomes(series, book, bar):
             say(time, became)
         known = None if math.isnan(p_up) else p_up
@@ -294,6 +303,7 @@ class PaperProjection:
                 equity=float(ledger[EQUITY]),
             )
             say(close_time, account)
+        return done
 
     def _forecast(self, series: SeriesState, book: Book) -> tuple[float, float, str]:
         """Return score, p_up and, where there is none, why."""

@@ -34,10 +34,10 @@ def say_event(emitted: list[Event], key: str, revision: int, time: int, payload:
     emitted.append(new_event(key, time, payload, revision=revision))
 
 
-def say_withdrawn(ordered_ms: int | None, role: str, reason: str, say: Say) -> None:
-    """Say that an order was taken back, if there was one."""
-    if ordered_ms is not None:
-        say(ordered_ms, said.OrderCancelled(role=role, reason=reason))
+def say_withdrawn(emitted: list[Event], key: str, order: tuple[int, int] | None, role: str, reason: str) -> None:
+    """Say that an order (event time, revision) was taken back, if there was one."""
+    if order is not None:
+        say_event(emitted, key, order[1], order[0], said.OrderCancelled(role=role, reason=reason))
 
 
 def say_unable(book: Book, known: str, at: At, time: int, say: Say) -> None:
@@ -60,12 +60,9 @@ def forecast_of(book: Book, role: str, score: float, p_up: float, abstained: str
     )
 
 
-def say_settled(done: Outcome, role: str, model: str, open_time: int, scale: float, say: Say) -> None:
-    """Say what became, at this bar's open, of what was pending, in shares and prices as they are traded."""
-    if done.cancelled:
-        reason = "the next bar opened too late: a purchase does not wait across a hole"
-        say(done.order_time, said.OrderCancelled(role=role, reason=reason))
-    elif done.fill_side != NOTHING:
+def say_filled(done: Outcome, role: str, model: str, open_time: int, scale: float, say: Say) -> None:
+    """Say what was filled at this bar's open, if something was, in shares and prices as they are traded."""
+    if done.fill_side != NOTHING:
         fill = said.Fill(
             model=model,
             role=role,

@@ -324,3 +324,29 @@ def test_version_follows_settings(bundle: ModelBundle) -> None:
     assert fresh(bundle).version == fresh(bundle).version
     assert fresh(bundle).version != fresh(bundle, costs=CostSettings(fee_bps=5)).version
     assert SERIES in "".join(fresh(bundle).state())
+
+
+def test_every_cancellation_belongs_to_the_order_that_it_cancels(
+    bundle: ModelBundle, bars: Bars, tmp_path: Path
+) -> None:
+    row, events = int(np.flatnonzero(backtested(bundle, bars).action == 1)[0]), bar_events(bars)
+    corrected = msgspec.structs.replace(
+        events[row], payload=msgspec.structs.replace(events[row].payload, volume=1.0), revision=1
+    )
+    with open_log(f"sqlite:///{tmp_path / 'log.sqlite'}") as log:
+        runner = Runner(log, fresh(bundle), snapshots_dir=None)
+        for one in (
+            [promotion(bundle), *events[: row + 1]],
+            [new_event("kill", 1, Kill(engaged=True, by="ayşe"))],
+            [new_event("kill", 2, Kill(engaged=False, by="ayşe"))],
+            [corrected],  # the same order again
+            [new_event("kill", 3, Kill(engaged=True, by="burak"))],
+        ):
+            log.append(one, writer="test")
+            runner.catch_up()
+        cancelled = log.read(kinds={"order_cancelled"})
+        assert [(one.event_time, one.revision, one.payload.reason[-5:]) for one in cancelled] == [
+            (bars.close_time[row], 0, " ayşe"),
+            (bars.close_time[row], 1, "burak"),
+        ]
+        assert refold(log, fresh(bundle)).equal

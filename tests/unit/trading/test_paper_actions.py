@@ -228,6 +228,22 @@ def test_a_bar_that_was_traded_stays_traded_when_it_is_corrected_in_doubt(bundle
     assert newest(emitted, "account")[-1].event_time == whole.close_time[row]
 
 
+def test_an_order_that_was_taken_back_in_doubt_is_not_filled_by_a_correction(bundle: ModelBundle) -> None:
+    whole = random_bars(400, seed=9)
+    row, events = int(np.flatnonzero(backtested(bundle, whole).action == 1)[0]), bar_events(whole)
+    time, paper = int(whole.open_time[row + 1]), fresh(bundle)
+    play(paper, [promotion(bundle), *events[: row + 1]])
+    (cancelled,) = newest(play(paper, [action(time, 3.0, "detected"), events[row + 1]]), "order_cancelled")
+    assert cancelled.event_time == whole.close_time[row]
+    play(paper, [new_event("kill", 1, Kill(engaged=True, by="ali")), action(time, 3.0, "rejected", revision=1)])
+    from msgspec.structs import replace
+
+    again = replace(events[row + 1], payload=replace(events[row + 1].payload, volume=1.0), revision=1)
+    emitted = play(paper, [again, events[row + 2]])
+    assert not newest(emitted, "fill")
+    assert newest(emitted, "account")[-1].payload.quantity == 0  # type: ignore[attr-defined]
+
+
 # --- late, and decided otherwise --------------------------------------------------------------------------------------
 
 
