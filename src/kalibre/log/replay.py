@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from kalibre.core.errors import LogError
-from kalibre.core.events import CommandApplied, Event, encode_payload
+from kalibre.core.errors import DeterminismError, LogError
+from kalibre.core.events import CommandApplied, Event, ModelUnable, encode_payload
 from kalibre.core.protocols import Projection, State
 from kalibre.log.protocol import Reader
 
@@ -134,6 +134,11 @@ def replay(
     Returns
     -------
     How many events were read, and how many were emitted.
+
+    Raises
+    ------
+    DeterminismError
+        If a model is not there any more with which something was recorded; the message names it.
     """
     recorded = _emissions(log, projection.name, recorded_after)
     expected = next(recorded, None)
@@ -149,6 +154,13 @@ def replay(
             stored = log.read(kinds=(emitted.kind,), key=emitted.key, start_ms=time, end_ms=time + 1)
             exact = event.seq > tolerant_upto
             if not any(_same_content(old, emitted) if exact else _close(old, emitted) for old in stored):
+                if isinstance(emitted.payload, ModelUnable) and not stored:
+                    # What was decided with it is recorded: this is no fault of the projection's, and names no event.
+                    raise DeterminismError(
+                        f"{projection.name!r} has to tell again what it recorded with model {emitted.payload.model!r} "
+                        f"({emitted.key}) and cannot load it: {emitted.payload.reason}. No snapshot spares it that: "
+                        "restore the folder of that very model from a copy"
+                    )
                 differs(
                     f"{projection.name!r} emits {_words(emitted)} again from {event.identity}, but recorded is "
                     f"{', '.join(map(_words, stored)) or f'nothing there; next is {_words(expected)}'}"
