@@ -9,12 +9,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from kalibre.core.errors import DeterminismError, LogError
+from kalibre.core.errors import LogError
 from kalibre.core.events import CommandApplied, Event, ModelUnable, encode_payload
 from kalibre.core.protocols import Projection, State
 from kalibre.log.protocol import Reader
 
 Identity = tuple[str, str, int, int]
+
+RESTORE_MODEL = "No snapshot spares it that: restore the folder of that very model from a copy"
+"""How a difference ends that a missing model explains."""
 
 _CHUNK = 1_000
 _ELSEWHERE = 1e-12  # what another machine or library may differ by (design.md, rule 3)
@@ -134,11 +137,6 @@ def replay(
     Returns
     -------
     How many events were read, and how many were emitted.
-
-    Raises
-    ------
-    DeterminismError
-        If a model is not there any more with which something was recorded; the message names it.
     """
     recorded = _emissions(log, projection.name, recorded_after)
     expected = next(recorded, None)
@@ -156,11 +154,11 @@ def replay(
             if not any(_same_content(old, emitted) if exact else _close(old, emitted) for old in stored):
                 if isinstance(emitted.payload, ModelUnable) and not stored:
                     # What was decided with it is recorded: this is no fault of the projection's, and names no event.
-                    raise DeterminismError(
+                    differs(
                         f"{projection.name!r} has to tell again what it recorded with model {emitted.payload.model!r} "
-                        f"({emitted.key}) and cannot load it: {emitted.payload.reason}. No snapshot spares it that: "
-                        "restore the folder of that very model from a copy"
+                        f"({emitted.key}) and cannot load it: {emitted.payload.reason}. {RESTORE_MODEL}"
                     )
+                    continue
                 differs(
                     f"{projection.name!r} emits {_words(emitted)} again from {event.identity}, but recorded is "
                     f"{', '.join(map(_words, stored)) or f'nothing there; next is {_words(expected)}'}"

@@ -26,7 +26,7 @@ from kalibre.core.errors import DeterminismError, LogError, LogLockedError, LogU
 from kalibre.core.events import CommandApplied, Event, Kill, new_event
 from kalibre.core.protocols import Projection
 from kalibre.log.protocol import EventLog, Progress, Transaction
-from kalibre.log.replay import Feeder, anchor, copy_state, replay, retold, state_digest
+from kalibre.log.replay import RESTORE_MODEL, Feeder, anchor, copy_state, replay, retold, state_digest
 from kalibre.log.snapshots import About, Snapshots, library_versions
 
 _logger = logging.getLogger(__name__)
@@ -394,4 +394,6 @@ def refold(log: EventLog, projection: Projection, *, most_differences: int = 10)
 
 
 def _refuse(words: str) -> None:
+    if words.endswith(RESTORE_MODEL):
+        raise DeterminismError(words)
     raise DeterminismError(f"{words}: the projection is no function of what it reads, or its code changed unversioned")

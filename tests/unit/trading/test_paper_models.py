@@ -86,7 +86,7 @@ def test_a_model_that_was_missing_stays_unable_until_it_is_promoted_again(
     assert len(unable(log)) == 1
     assert refold(log, engine(models, log)).equal
     # Also without the model, nothing of what was said without it is told otherwise.
-    assert "'model_unable'" in refold(log, engine(Models(), log)).differences[0]
+    assert f"recorded with model '{bundle.model_id}'" in refold(log, engine(Models(), log)).differences[0]
 
 
 def test_without_the_record_the_same_log_reads_otherwise(bundle: ModelBundle, bars: Bars, log: EventLog) -> None:
