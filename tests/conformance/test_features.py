@@ -97,6 +97,28 @@ def test_column_keeps_the_laws_where_prices_stand_still(name: str, halted_report
     assert halted_report.columns[name].clean, str(halted_report.columns[name])
 
 
+@pytest.fixture(scope="module")
+def ticking_report() -> VerificationReport:
+    """A price that stands still for up to 400 bars and then moves by a tick or two of 1e-4, as a stable coin's."""
+    rng = np.random.default_rng(5)
+    closes: list[float] = []
+    ticks = 10_003
+    while len(closes) < 5_000:
+        closes += [ticks / 1e4] * int(rng.choice([1, 5, 19, 20, 30, 95, 400]))
+        ticks += int(rng.choice([-2, -1, 1, 2]))
+    close = np.array(closes[:5_000])
+    opens = np.concatenate([close[:1], close[:-1]])
+    bars = simulated_bars(5_000)
+    bars = replace(bars, open=opens, high=np.maximum(opens, close), low=np.minimum(opens, close), close=close)
+    bars = replace(bars, taker_buy_volume=bars.volume * rng.uniform(0, 1, len(bars)))
+    return verify_features(bars, FeatureSpec("15m", columns=COLUMNS), cuts=16)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_column_keeps_the_laws_where_prices_move_by_a_tick(name: str, ticking_report: VerificationReport) -> None:
+    assert ticking_report.columns[name].clean, str(ticking_report.columns[name])
+
+
 FADING = ("rsi_7", "rsi_28", "stochastic_rsi_k_14", "plus_di_14", "minus_di_14", "adx_14", "keltner_position_20")
 
 

@@ -125,8 +125,17 @@ def window_min(plan: Plan, x: Value, n: int) -> Value:
     return plan.call(window_min_step, x, n, phase(plan, n), floats=n + 2, window=n - 1)[0]
 
 
-def window_variance_step(F: Array, I: Array, f: int, i: int, x: float, n: int, k: int, share: float) -> float:  # noqa: E741
-    """Return the population variance of the last `n` values.
+def window_variance_step(
+    F: Array,
+    I: Array,  # noqa: E741
+    f: int,
+    i: int,
+    x: float,
+    n: int,
+    k: int,
+    share: float,
+) -> tuple[float, float]:
+    """Return the population variance of the last `n` values, and by how much the newest leads their mean.
 
     Sums run over the distance from an anchor, the last value of the block before, because squares of prices would
     cancel: at 60,000 with a spread of 10, nine digits are gone. The anchor is always within the window: on the last bar
@@ -155,16 +164,29 @@ def window_variance_step(F: Array, I: Array, f: int, i: int, x: float, n: int, k
         sum2 = tail2
         head1 = 0.0
         head2 = 0.0
+        d = 0.0
     F[a] = head1
     F[b] = head2
     mean = sum1 * share
     variance = sum2 * share - mean * mean
-    return variance if variance > 0.0 else 0.0
+    return variance if variance > 0.0 else 0.0, d - mean
+
+
+def _spread(plan: Plan, x: Value, n: int) -> tuple[Value, ...]:
+    return plan.call(window_variance_step, x, n, phase(plan, n), 1.0 / n, floats=2 * n + 5, outputs=2, window=n - 1)
 
 
 def window_variance(plan: Plan, x: Value, n: int) -> Value:
     """Population variance over the last `n` bars."""
-    return plan.call(window_variance_step, x, n, phase(plan, n), 1.0 / n, floats=2 * n + 5, window=n - 1)[0]
+    return _spread(plan, x, n)[0]
+
+
+def window_lead(plan: Plan, x: Value, n: int) -> Value:
+    """By how much the newest of `n` values leads their mean.
+
+    A difference of differences: where prices move by a tick, `x` less a mean of prices would be the mean's rounding.
+    """
+    return _spread(plan, x, n)[1]
 
 
 def ema_step(F: Array, I: Array, f: int, i: int, x: float, alpha: float, first: bool) -> float:  # noqa: E741

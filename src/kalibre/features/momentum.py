@@ -31,8 +31,12 @@ _LEVEL_RSI = 1e-10
 """How far rounding moves an RSI while prices stand still; TA-Lib divides one such difference by another."""
 
 
-def mean_deviation_step(F: Array, I: Array, f: int, i: int, x: float, mean: float, n: int, k: int) -> float:  # noqa: E741
-    """Return the summed distance of the last `n` values from a given mean; four sums, so that additions overlap."""
+def mean_deviation_step(F: Array, I: Array, f: int, i: int, x: float, n: int, k: int) -> tuple[float, float]:  # noqa: E741
+    """Return by how much the newest of `n` values leads their mean, and their summed distance from it.
+
+    Of distances from the newest value, so that a tick among equal prices is that tick and not the rounding of a mean;
+    four sums, so that additions overlap.
+    """
     F[f + k] = x
     a = 0.0
     b = 0.0
@@ -40,15 +44,30 @@ def mean_deviation_step(F: Array, I: Array, f: int, i: int, x: float, mean: floa
     d = 0.0
     j = 0
     while j + 4 <= n:
-        a += abs(F[f + j] - mean)
-        b += abs(F[f + j + 1] - mean)
-        c += abs(F[f + j + 2] - mean)
-        d += abs(F[f + j + 3] - mean)
+        a += F[f + j] - x
+        b += F[f + j + 1] - x
+        c += F[f + j + 2] - x
+        d += F[f + j + 3] - x
         j += 4
     while j < n:
-        a += abs(F[f + j] - mean)
+        a += F[f + j] - x
         j += 1
-    return (a + b) + (c + d)
+    mean = ((a + b) + (c + d)) / n
+    a = 0.0
+    b = 0.0
+    c = 0.0
+    d = 0.0
+    j = 0
+    while j + 4 <= n:
+        a += abs((F[f + j] - x) - mean)
+        b += abs((F[f + j + 1] - x) - mean)
+        c += abs((F[f + j + 2] - x) - mean)
+        d += abs((F[f + j + 3] - x) - mean)
+        j += 4
+    while j < n:
+        a += abs((F[f + j] - x) - mean)
+        j += 1
+    return -mean, (a + b) + (c + d)
 
 
 def _rsi(plan: Plan, window: int) -> Value:
@@ -69,21 +88,11 @@ def _stochastic_rsi_k(plan: Plan, window: int) -> Value:
 
 def _cci(plan: Plan, window: int) -> Value:
     price = typical_price(plan)
-    mean = sma(plan, price, window)
-    spread = plan.call(
-        mean_deviation_step,
-        price,
-        mean,
-        window,
-        phase(plan, window),
-        floats=window,
-        window=window - 1,
-        present=mean,
-    )[0]
-    # Of equal prices the mean is a last bit off: that distance over itself says nothing.
-    return plan.let(
-        "{0} / (0.015 * {1}) if {1} > {2} * {3} else 0.0", price - mean, spread * (1.0 / window), _EQUAL, price
+    lead, spread = plan.call(
+        mean_deviation_step, price, window, phase(plan, window), floats=window, outputs=2, window=window - 1
     )
+    # Typical prices of equal bars may differ in the last bit: that distance over itself says nothing.
+    return plan.let("{0} / (0.015 * {1}) if {1} > {2} * {3} else 0.0", lead, spread * (1.0 / window), _EQUAL, price)
 
 
 def _williams(plan: Plan, window: int) -> Value:

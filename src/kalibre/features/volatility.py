@@ -20,6 +20,7 @@ from kalibre.features.kernels import (
     true_range,
     typical_price,
     wilder,
+    window_lead,
     window_max,
     window_min,
     window_sum,
@@ -43,8 +44,8 @@ def _bollinger(plan: Plan, window: int, sides: float) -> Value:
 
 
 def _bollinger_position(plan: Plan, window: int) -> Value:
-    lower = _bollinger(plan, window, -1.0)
-    return ratio(plan, plan.close - lower, _bollinger(plan, window, 1.0) - lower, 0.5)
+    lead = window_lead(plan, plan.close, window)
+    return 0.5 + ratio(plan, lead, (2.0 * _BOLLINGER_WIDTH) * _deviation(plan, window))
 
 
 def _keltner(plan: Plan, window: int, sides: float) -> Value:

@@ -13,6 +13,7 @@ from kalibre.features.kernels import (
     root,
     sma,
     typical_price,
+    window_lead,
     window_sum,
     window_variance,
 )
@@ -71,7 +72,7 @@ def _vwap(plan: Plan, window: int) -> Value:
 
 def _volume_z(plan: Plan, window: int) -> Value:
     spread = root(plan, window_variance(plan, plan.volume, window))
-    return ratio(plan, plan.volume - sma(plan, plan.volume, window), spread)
+    return ratio(plan, window_lead(plan, plan.volume, window), spread)
 
 
 def _taker_imbalance(plan: Plan, window: int) -> Value:
