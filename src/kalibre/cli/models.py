@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from kalibre.cli.base import ConfigOption, JsonOption, SymbolOption, TimeframeOption, emit, opened_log, settings_of
+from kalibre.core.errors import UsageError
 
 if TYPE_CHECKING:
     from kalibre.registry.promotion import Promoted
@@ -26,6 +27,8 @@ def promote(
     config: ConfigOption = None,
 ) -> None:
     """Let a model act if every gate lets it; else say which refused and run it in shadow."""
+    if not note.strip():
+        raise UsageError(f'NOTE {note!r} says nothing: `kalibre promote {model} "why you trust it"` records why')
     from kalibre.registry.promotion import promote as let_act
     from kalibre.registry.store import Registry
 

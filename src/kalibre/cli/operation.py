@@ -58,10 +58,18 @@ def paper(
     def show(console: Console) -> None:
         from rich.table import Table
 
-        table = Table("series", "role", "model", "equity", "held", "fills", "as of", box=None, padding=(0, 2, 0, 0))
+        if not rows:
+            console.print("nothing was traded yet: train a model, then ingest later bars")
+            return
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for name in ("series", "role", "model", "equity", "held", "fills", "as of"):
+            table.add_column(name, overflow="fold")  # a model's id is what other verbs want typed: never cut
         for row in rows:
-            table.add_row(*(str(row[name]) for name in ("series", "role", "model", "equity", "held", "fills", "as_of")))
-        console.print(table if rows else "nothing was traded yet: train a model, then ingest later bars")
+            table.add_row(
+                *(row["series"], row["role"], row["model"] or "-", f"{row['equity']:,.2f}", f"{row['held']:.6g}"),
+                *(str(row["fills"]), f"{row['as_of']} Istanbul"),
+            )
+        console.print(table)
 
     emit({"ledgers": rows}, as_json=as_json, show=show)
 

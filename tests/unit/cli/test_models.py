@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from kalibre.cli.models import _tell
+from kalibre.cli.models import _tell, promote
+from kalibre.core.errors import UsageError
 from kalibre.registry.promotion import Promoted
 
 APART = "costs.fee_bps: judged with 4.0, the settings say 10.0"
@@ -26,3 +27,9 @@ def test_drifted_costs_are_a_warning(capsys: pytest.CaptureFixture[str]) -> None
     assert sentence.strip() == APART
     _tell(done, as_json=True)
     assert json.loads(capsys.readouterr().out)["drifted"] == [APART]
+
+
+@pytest.mark.parametrize("note", ["", "  "])
+def test_a_promotion_without_a_reason_is_refused(note: str) -> None:
+    with pytest.raises(UsageError, match=r"kalibre promote M .why you trust it"):
+        promote("M", note)

@@ -77,3 +77,18 @@ def test_a_forecast_without_bars_or_model_says_what_to_do(ask: Ask) -> None:
         assert "train one and promote it" in shown
         assert "no challenger" in shown
         assert "starting" not in shown
+
+
+def test_ledgers_are_readable_on_a_narrow_terminal(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    row = {"series": "BTCUSDT|15m", "role": "challenger", "equity": 9_876.54321, "held": 0.123456789, "fills": 3}
+    model = "BTCUSDT-15m-20261121T071403Z-a4f3613c"
+    rows = [{**row, "model": model, "as_of": "2024-01-01 03:00"}, {**row, "model": None, "as_of": "2024-01-01 03:15"}]
+    monkeypatch.setattr("kalibre.registry.standing.ledgers", lambda log, settings: rows)
+    shown = ask("paper")[1]
+    assert "None" not in shown
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+    start = shown.index("model")
+    column = "".join(line[start:].partition(" ")[0] for line in shown.splitlines()[1:])
+    assert model in column
+    assert "9,876.54" in shown
