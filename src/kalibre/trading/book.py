@@ -126,6 +126,10 @@ class Book:
         self.ledger = moment.ledger.copy()
         _, self.positions, self.open_forecasts, self.base, self.vacancy, self.ordered_revision = moment
 
+    def begin_anew(self, ledger: FloatArray) -> None:
+        """Take another ledger; who holds the role and what was forecast stays."""
+        self.ledger, self.positions, self.base, self.flatten_ms = ledger, np.empty((0, 4)), (-1, 0.0), None
+
     # --- orders -------------------------------------------------------------------------------------------------------
 
     @property

@@ -34,6 +34,7 @@ from kalibre.trading.engine import (
     QUANTITY,
     SELL,
     Outcome,
+    new_ledger,
     terms,
 )
 from kalibre.trading.failures import FailureRecord, Failures, failures_of
@@ -54,6 +55,7 @@ ROLES: tuple[Literal["champion"], Literal["challenger"]] = ("champion", "challen
 _HISTORY_BARS = 3_000
 _NOBODY = Policy(entry_threshold=1.0, exit_threshold=0.0)
 """Stands in where there is no model: without a forecast it is never asked."""
+_ANEW = "the shadow's ledger begins anew: what it held came through a corporate action that nobody decided on"
 
 
 class PaperProjection:
@@ -68,7 +70,8 @@ class PaperProjection:
 
     Ledgers run in the series' scale (`kalibre.bars.timeline`), so a split does not touch them; fills and accounts are
     said in shares and prices as they are traded. While a corporate action is detected and undecided, nothing is
-    ordered, carried or forecast, until it lies further back than features look and nothing is held from before it.
+    ordered, carried or forecast, until it lies further back than features look and the champion holds nothing from
+    before it; a challenger that does begins anew then, being judged by its ledger only.
     Funding is paid by the bar that it is settled in; a rate that comes later is paid at the next bar by whoever held
     the position at the settlement.
 
@@ -203,7 +206,7 @@ class PaperProjection:
             say_unable(book, known, "bar", time, partial(say_event, emitted, key, event.revision))
         frozen = series.frozen
         bar, volatility = series.advance(change)
-        doubt = doubt_of(series.line, series.reach_bars, series.held_since_ms)
+        doubt = doubt_of(series.line, series.reach_bars, series.books["champion"].held_since_ms)
         turn = _Turn(series, bar, volatility, doubt, () if doubt and not stays else series.stood_still())
         for role, book in series.books.items():
             if role == "challenger" and book.model_id is None:
@@ -247,6 +250,9 @@ class PaperProjection:
         score, p_up, abstained = self._forecast(series, book)
         held = self._held(close_time, series.step_ms) or turn.doubt
         bundle, policy = book.bundle, book.policy or _NOBODY
+        unknown = role == "challenger" and not turn.doubt and series.line.doubt_ms(0, book.held_since_ms) is not None
+        if unknown:
+            book.begin_anew(new_ledger(self._risk))
         horizon = bundle.horizon_bars if bundle is not None else 1
         conditions = terms(policy, self._costs, self._risk, horizon_bars=horizon, step_ms=series.step_ms)
         before_ms = series.carried_ms
@@ -283,7 +289,7 @@ class PaperProjection:
                 action=ACTIONS[done.action],
                 p_up=known,
                 confidence=None if known is None else confidence(known),
-                reasons=(reason, abstained) if held and abstained else (reason,),
+                reasons=(reason, *((abstained,) if held and abstained else ()), *((_ANEW,) if unknown else ())),
             )
             say(close_time, signal)
         book.vacancy = abstained if vacant else ""

@@ -181,13 +181,10 @@ class SeriesState:
 
     @property
     def reach_bars(self) -> int:
-        """How many bars the features look back on."""
-        return max(engine.warmup for engine in self._all_engines().values())
-
-    @property
-    def held_since_ms(self) -> int | None:
-        """Open time of the bar at which the oldest position still held was bought; None if there is none."""
-        return min((book.held_since_ms for book in self.books.values() if book.held_since_ms is not None), default=None)
+        """How many bars the features look back on that somebody forecasts or sizes by."""
+        used = {_name(book.bundle.spec) for book in self.books.values() if book.bundle is not None}
+        engines = [self._engines[name] for name in used or {self._default}]
+        return max(engine.warmup for engine in (self._volatility, *engines))
 
     def warmup(self, book: Book) -> int:
         """Return the bars that a book's features need before they say anything."""

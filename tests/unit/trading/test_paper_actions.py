@@ -195,6 +195,29 @@ def test_a_doubt_about_what_is_held_stays(holder: ModelBundle, traded: Bars) -> 
     assert "frozen" in newest(emitted, "signal")[-1].payload.reasons[0]  # type: ignore[attr-defined]
 
 
+def test_a_shadow_that_holds_does_not_keep_the_champion_from_going_on(bundle: ModelBundle, holder: ModelBundle) -> None:
+    models = Models()
+    for one in (bundle, holder):
+        models.add(one)
+    paper, whole = projection(models, FeatureSpec("15m", columns=COLUMNS)), random_bars(400, seed=9)
+    run = backtested(bundle, whole)
+    row = int(np.flatnonzero((run.quantity == 0) & (np.arange(400) > 100))[0]) + 1
+    events = bar_events(whole)
+    doubt = action(int(whole.open_time[row]), 3.0, "detected")
+    emitted = play(paper, [promotion(bundle), promotion(holder, "challenger"), *events[:row], doubt, *events[row:]])
+    reach = max(FeatureEngine(FeatureSpec("15m", columns=(name,))).warmup for name in COLUMNS)
+    for role in ("champion", "challenger"):
+        signals = newest(emitted, "signal", role)
+        stood = [one.event_time for one in signals if "frozen" in one.payload.reasons[0]]  # type: ignore[attr-defined]
+        assert stood == whole.close_time[row : row + reach].tolist()
+    ledger = {one.event_time: one.payload for one in newest(emitted, "account", "challenger")}
+    assert ledger[int(whole.close_time[row - 1])].quantity > 0  # type: ignore[attr-defined]
+    after = ledger[int(whole.close_time[row + reach])]
+    assert (after.quantity, after.equity) == (0.0, RISK.initial_cash)  # type: ignore[attr-defined]
+    anew = [one.event_time for one in signals if "begins anew" in one.payload.reasons[-1]]  # type: ignore[attr-defined]
+    assert anew == [whole.close_time[row + reach]]
+
+
 def test_a_sale_that_a_kill_asked_for_waits(holder: ModelBundle, traded: Bars) -> None:
     events = undecided(traded, ROW, "confirmed")
     paper = fresh(holder)
