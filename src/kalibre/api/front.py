@@ -30,7 +30,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 PREDICT = "/ml/predict"
-_OPEN = frozenset({"/healthz", "/docs", "/openapi.json"})
+_OPEN = frozenset({"/", "/healthz", "/docs", "/openapi.json"})
 """Paths that need no key even where keys are set: a probe has none, and the documentation holds no secret."""
 
 _DRAINED_BYTES = 64 * 1024 * 1024

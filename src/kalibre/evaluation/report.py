@@ -294,7 +294,8 @@ def _windows(study: Study, words: Mapping[str, str], numbers: Numbers) -> list[d
                             text(trading and trading["sharpe"], 2),
                             percent(trading and trading["total_return"]),
                             percent(trading and trading["max_drawdown"]),
-                            percent(trading and trading["win_rate"]),
+                            # A share of no closed trade is no share: buy and hold never sells.
+                            percent(trading["win_rate"] if trading and trading["n_trades"] else None),
                             text(trading and trading["n_trades"], 0),
                             percent(trading and trading["exposure"]),
                         ],

@@ -138,7 +138,7 @@ _TR: Final[dict[str, str]] = {
     "lead": "Bir model ancak kendini kanıtlayınca işlem yapabilir: kalibre, örneklem dışında, maliyetlerden sonra.",
     "verdict_yes": "Yeterli. {model}, {passed} kapının hepsinden geçti; şampiyonun yerini alabilir.",
     "verdict_no": (
-        "Yeterli model yok: {total} kapının {failed} tanesi bu modeli reddetti. Model gölgede, kâğıt üzerinde çalışır; "
+        "Yeterli model yok: {total} kapıdan {failed} tanesi bu modeli reddetti. Model gölgede, kâğıt üzerinde çalışır; "
         "politika bekler."
     ),
     "badge_yes": "yeterli",

@@ -251,7 +251,10 @@ class RestProtocol:
                 trouble = error
         if trouble is None or isinstance(trouble, RateLimitedError):
             raise trouble or UsageError(f"attempts = {self.patience.attempts} leaves none: set at least 1")
-        raise type(trouble)(f"{trouble}; gave up after {self.patience.attempts} attempts")
+        raise type(trouble)(
+            f"{trouble}; gave up after {self.patience.attempts} attempts: see that this machine reaches "
+            "it, or store bars of a file by `kalibre ingest --path FILE`"
+        )
 
     def _wait_turn(self, name: str) -> Steps[None]:
         weight = self.market.weights[name]
