@@ -50,6 +50,8 @@ def read(body: bytes) -> Posted:
     ApiError
         400 if it is no JSON, 422 if it is not of the form; the message quotes the value and where it stands.
     """
+    if not body.strip():
+        raise ApiError('the body is empty: send {"symbol": ..., "features": [...]}; see /docs for the form', status=400)
     try:
         posted = _decoder.decode(body)
     except msgspec.ValidationError as error:

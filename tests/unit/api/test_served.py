@@ -57,7 +57,8 @@ def test_a_row_gets_the_numbers_of_booster_and_bundle() -> None:
 @pytest.mark.parametrize(
     ("body", "status", "quoted"),
     [
-        (b"", 400, "no JSON"),
+        (b"", 400, "the body is empty: send"),
+        (b" \n", 400, "the body is empty: send"),
         (b'{"symbol": "X", "features": [NaN]}', 400, "NaN"),
         (b"\xff\xfe", 400, "no JSON"),
         (b"[1, 2]", 422, "object"),
