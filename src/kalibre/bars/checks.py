@@ -28,8 +28,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from kalibre.bars.calendars import Calendar, beyond_limit, breaks_limit, daily_limit, sessions_between
@@ -158,12 +159,7 @@ class BarChecker:
     @property
     def scale(self) -> float | None:
         """Robust size of a log return, None until enough are known."""
-        n = len(self._returns)
-        if n < MIN_HISTORY:
-            return None
-        median = 0.5 * (self._returns[(n - 1) // 2] + self._returns[n // 2])
-        # A market that seldom trades has a median of zero; its mean still tells how far it moves.
-        return max(1.4826 * median, 0.5 * math.fsum(self._returns) / n, _MIN_SCALE)
+        return _scale(self._returns) if len(self._returns) >= MIN_HISTORY else None
 
     def _push(self, bar: Bar) -> None:
         self._refused = 0
@@ -262,13 +258,9 @@ class BarChecker:
             return Verdict(bar, "duplicate")
         if not trusted:
             return Verdict(bar, "verify")
-        limit = max(_GAP * (self.scale or _COLD / _GAP), _MIN_GAP)
-        if known is not None:
-            pairs = zip(
-                (bar.open, bar.high, bar.low, bar.close), (known.open, known.high, known.low, known.close), strict=True
-            )
-            if any(abs(math.log(new / old)) > limit for new, old in pairs):
-                return Verdict(bar, "quarantine", ("revision_jump",), f"was {known}, now {bar}")
+        limit = revision_limit(self.scale)
+        if known is not None and is_far(bar, known, limit):
+            return Verdict(bar, "quarantine", ("revision_jump",), f"was {known}, now {bar}")
         if known is None and not self._fits_between(bar, limit):
             before = self._neighbour(bar.open_time)
             assert before is not None
@@ -433,6 +425,30 @@ class BarChecker:
             self._held, self._held_needs = [], 0
         self._rival = []
         return verdicts
+
+
+def revision_limit(scale: float | None) -> float:
+    """Return how far, in log price, a correction may lie from the bar that it corrects."""
+    return max(_GAP * (scale or _COLD / _GAP), _MIN_GAP)
+
+
+def is_far(bar: Bar, known: Bar, limit: float) -> bool:
+    """Say whether a price of a bar is further from that of the known bar than a correction may be, in log price."""
+    pairs = zip((bar.open, bar.high, bar.low, bar.close), (known.open, known.high, known.low, known.close), strict=True)
+    return any(abs(math.log(new / old)) > limit for new, old in pairs)
+
+
+def robust_scale(closes: Sequence[float]) -> float | None:
+    """Return the size of a log return between neighbouring closes as the checker measures it; None of too few."""
+    returns = sorted(abs(math.log(b / a)) for a, b in pairwise(closes))
+    return _scale(returns) if len(returns) >= MIN_HISTORY else None
+
+
+def _scale(returns: Sequence[float]) -> float:
+    n = len(returns)
+    median = 0.5 * (returns[(n - 1) // 2] + returns[n // 2])
+    # A market that seldom trades has a median of zero; its mean still tells how far it moves.
+    return max(1.4826 * median, 0.5 * math.fsum(returns) / n, _MIN_SCALE)
 
 
 def _spike_code(size: float) -> str:

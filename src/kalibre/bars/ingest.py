@@ -10,6 +10,7 @@ from kalibre.bars.gaps import closed_market
 from kalibre.bars.live import ingest_live
 from kalibre.bars.live_funding import LEEWAY_MS
 from kalibre.bars.report import IngestReport, bar_text
+from kalibre.bars.reread import beside_stored
 from kalibre.bars.series import SeriesIngest, place, refill, settle, write
 from kalibre.core.bars import Bar, Bars
 from kalibre.core.clock import Clock
@@ -88,7 +89,7 @@ def ingest_history(
         for chunk in source.history(symbol, timeframe, start_ms=start, end_ms=end):
             report.bars_read += len(chunk)
             if len(chunk):
-                _ingest_chunk(log, series, chunk, clock, report, heal=heal)
+                _ingest_chunk(log, series, chunk, clock, report, heal=heal, refresh=refresh)
             if progress is not None and len(chunk):
                 progress(report.bars_read, int(chunk.open_time[-1]))
         # What follows the range, if the log has it, speaks for the last bars; read again, it is not judged again.
@@ -200,13 +201,22 @@ def _oldest_time(log: Reader, key: str, newest: int) -> int:
 
 
 def _ingest_chunk(
-    log: EventLog, series: SeriesIngest, chunk: Bars, clock: Clock, report: IngestReport, *, heal: bool
+    log: EventLog,
+    series: SeriesIngest,
+    chunk: Bars,
+    clock: Clock,
+    report: IngestReport,
+    *,
+    heal: bool,
+    refresh: bool,
 ) -> None:
     rows = sorted(chunk, key=lambda bar: bar.open_time)
     fetched = _missing_rows(series, rows) if heal else {}
     if fetched:
         rows = sorted([*rows, *fetched.values()], key=lambda bar: bar.open_time)
     events: list[Event] = []
+    if refresh:
+        rows, events = beside_stored(series, rows)
     seen: dict[int, Bar] = {}
     now_ms = clock.now_ms()
     for bar in rows:

@@ -19,7 +19,7 @@ from kalibre.bars.ingest import heal_gaps, ingest_history
 from kalibre.bars.report import IngestReport
 from kalibre.core.bars import Bar
 from kalibre.core.clock import ManualClock, to_text
-from kalibre.core.errors import UsageError
+from kalibre.core.errors import BarError, UsageError
 from kalibre.core.events import Gap
 from kalibre.log import open_log
 from kalibre.log.protocol import EventLog
@@ -147,6 +147,28 @@ def test_a_correction_becomes_a_revision(log: EventLog) -> None:
     assert (back.bars_written, back.bars_revised) == (1, 1)
     assert list(load_bars(log, "X", "15m")) == bars
     assert ingest(log, ScriptedSource({"X": bars}), refresh=True).wrote_nothing
+
+
+@pytest.mark.parametrize("factor", [1 / 15, 1 / 1.5, 1.2])
+def test_another_instrument_rewrites_nothing(log: EventLog, factor: float) -> None:
+    """A wrong file of the same times, and one whose vendor has adjusted it for a split since."""
+    bars = walk(600)
+    ingest(log, ScriptedSource({"X": bars}))
+    head = log.head()
+    with pytest.raises(BarError, match=r"of X 15m are not those that the log has.*nothing was written"):
+        ingest(log, ScriptedSource({"X": [times(bar, factor) for bar in bars]}), refresh=True)
+    assert log.head() == head
+
+
+def test_a_correction_that_is_none_is_kept_aside_beside_those_that_are(log: EventLog) -> None:
+    bars = walk(600)
+    ingest(log, ScriptedSource({"X": bars}))
+    again = list(bars)
+    again[0], again[300] = times(bars[0], 15.0), times(bars[300], 2.0)
+    again[301] = msgspec.structs.replace(bars[301], volume=99.0)
+    report = ingest(log, ScriptedSource({"X": again}), refresh=True)
+    assert (report.bars_written, report.bars_revised, report.quarantined) == (1, 1, {"revision_jump": 2})
+    assert list(load_bars(log, "X", "15m")) == [*bars[:301], again[301], *bars[302:]]
 
 
 def test_what_is_passed_over_is_said(log: EventLog) -> None:
