@@ -46,9 +46,9 @@ def beside_stored(series: SeriesIngest, rows: Sequence[Bar]) -> tuple[list[Bar],
         first, known = next(iter(far.values()))
         raise BarError(
             f"{len(far)} of {len(both)} bars of {series.symbol} {series.timeframe} are not those that the log has: on "
-            f"{bar_text(first.open_time, series.timeframe)} the close is {first.close:g}, {known.close:g} is stored. It is "
-            "another instrument, or prices that the vendor has adjusted since: ingest it under its own symbol, or with "
-            "a home of its own (KALIBRE_HOME); nothing was written"
+            f"{bar_text(first.open_time, series.timeframe)} the close is {first.close:g}, {known.close:g} is stored. "
+            "It is another instrument, or prices that the vendor has adjusted since: ingest it under its own symbol, "
+            "or with a home of its own (KALIBRE_HOME); nothing was written"
         )
     aside = [
         series.quarantine_event(bar, ("revision_jump",), f"was {known}, now {bar}", "backfilled")
