@@ -50,6 +50,6 @@ def test_an_offset_that_ran_ahead_of_the_events_is_caught(make_rig: Callable[[st
 
 
 def test_a_round_in_which_nobody_trades_proves_nothing(make_rig: Callable[[str, str], Rig], models: Models) -> None:
-    rig, reference = (make_rig(name, models.every) for name in ("killed", "undisturbed"))  # it abstains for 1,015 bars
+    rig, reference = (make_rig(name, models.every) for name in ("killed", "undisturbed"))  # it abstains for the warm-up
     with pytest.raises(Caught, match="the challenger did not trade: 0 orders"):
         entry_round(rig, reference, random.Random(7), Tally(), kills=1, head=120)
