@@ -81,12 +81,14 @@ def test_weighted_sum(xs: list[float], n: int) -> None:
 @given(st.floats(-1e9, 1e9), st.lists(st.floats(-1.0, 1.0), min_size=1, max_size=60), windows)
 def test_window_variance_survives_any_level(level: float, xs: list[float], n: int) -> None:
     shifted = [level + x for x in xs]
-    for found, window in zip(
-        run(window_variance_step, shifted, n, 1.0 / n)[n - 1 :], windows_of(shifted, n), strict=True
-    ):
+    found = run(window_variance_step, shifted, n, 1.0 / n)[n - 1 :]
+    for (variance, lead), window in zip(found, windows_of(shifted, n), strict=True):
         mean = math.fsum(window) / n
         expected = math.fsum((x - mean) ** 2 for x in window) / n
-        assert math.isclose(found, expected, abs_tol=1e-13 + 1e-15 * abs(level))
+        assert math.isclose(variance, expected, abs_tol=1e-13 + 1e-15 * abs(level))
+        # Of differences: next to their own size nothing is lost, whatever the level.
+        exact = math.fsum(window[-1] - x for x in window) / n
+        assert math.isclose(lead, exact, abs_tol=1e-14 * n * (max(window) - min(window)))
 
 
 @given(series, windows)
@@ -94,12 +96,15 @@ def test_mean_deviation_and_lag(xs: list[float], n: int) -> None:
     floats, ints = [0.0] * (2 * n), [0] * 4
     for t, x in enumerate(xs):
         k = phase_step(floats, ints, 0, 0, n)
-        summed = mean_deviation_step(floats, ints, 0, 1, x, 1.0, n, k)
+        lead, summed = mean_deviation_step(floats, ints, 0, 1, x, n, k)
         old = lag_step(floats, ints, n, 1, x, n, k)
         if t >= n:
             assert old == xs[t - n]
-            expected = math.fsum(abs(y - 1.0) for y in xs[t - n + 1 : t + 1])
-            assert math.isclose(summed, expected, rel_tol=1e-12, abs_tol=1e-9)
+            window = xs[t - n + 1 : t + 1]
+            room, mean = 1e-14 * n * (max(window) - min(window)), math.fsum(window) / n
+            rounding = 1e-15 * max(map(abs, window))  # of the oracle's own mean
+            assert math.isclose(lead, math.fsum(x - y for y in window) / n, abs_tol=room)
+            assert math.isclose(summed, math.fsum(abs(y - mean) for y in window), abs_tol=n * (room + rounding))
 
 
 @given(series, st.floats(0.01, 0.9))
