@@ -52,10 +52,10 @@ class ServedModel:
         self.entry_threshold: float = bundle.entry_threshold
         self.exit_threshold: float = bundle.exit_threshold
         self.policy_view = PolicyView(bundle.entry_threshold, bundle.exit_threshold)
-        band = bundle.calibration.get("ece_band")
-        self.calibration_view = CalibrationView(
-            bundle.calibration.get("ece_calibrated"), None if band is None else (float(band[0]), float(band[1]))
-        )
+        # Of too short a history neither is known, and the bundle says null.
+        low, high = bundle.calibration.get("ece_band") or (None, None)
+        band = None if low is None or high is None else (float(low), float(high))
+        self.calibration_view = CalibrationView(bundle.calibration.get("ece_calibrated"), band)
         self.columns: tuple[str, ...] = bundle.classifier.columns
         self.n_columns = len(self.columns)
         self.features_key: str = bundle.feature_fingerprint

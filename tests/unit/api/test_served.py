@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from kalibre.api.answers import Decided, Standing, answer, decide
 from kalibre.api.folds import FeatureFold
 from kalibre.api.served import ServedModel, single_score
 from kalibre.core.errors import ApiError
+from kalibre.models.bundle import load_bundle
 from kalibre.models.calibrator import Calibrator
 
 COLUMNS = ("realised_volatility_20", "rsi_14", "log_return_1")
@@ -33,6 +35,15 @@ CALIBRATORS = [
 @given(score=st.floats(0, 1) | st.sampled_from([0.0, 0.1, 0.3, 0.35, 0.5, 0.9, 1.0]))
 def test_one_score_is_calibrated_as_many_are(calibrator: Calibrator, score: float) -> None:
     assert single_score(calibrator)(score) == calibrator.apply(np.array([score, 0.2]))[0]
+
+
+@pytest.mark.parametrize("unknown", [{}, {"ece_calibrated": None, "ece_band": [None, None]}])
+def test_a_calibration_that_is_not_known_is_served_as_that(unknown: dict[str, Any], tmp_path: Path) -> None:
+    """A model that runs in shadow because its history was too short to say."""
+    bundle = replace(small_bundle(columns=COLUMNS), calibration=unknown)
+    bundle.save(tmp_path)
+    view = ServedModel(load_bundle(tmp_path, bundle.model_id)).calibration_view
+    assert (view.ece_calibrated, view.ece_band) == (None, None)
 
 
 def test_an_unknown_score_stays_unknown() -> None:
