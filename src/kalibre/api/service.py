@@ -13,7 +13,7 @@ from kalibre.api.auth import keys_of
 from kalibre.api.counters import Counters
 from kalibre.api.guard import Guard
 from kalibre.api.live import HEARTBEAT_LIMIT_S, LiveView, Picture, SeriesView
-from kalibre.core.clock import Clock, SystemClock
+from kalibre.core.clock import Clock, SystemClock, span_text
 from kalibre.core.errors import ApiError
 from kalibre.core.settings import Settings, make_home
 from kalibre.core.timeframe import timeframe_ms
@@ -157,7 +157,7 @@ class Service:
             reasons.append(f"the log was last read {self.live.heartbeat_age_s:.0f} seconds ago: restart the server")
         if staleness is not None and staleness * 1000 > self._stale_ms:
             reasons.append(
-                f"features are stale: the newest bar closed {staleness:.0f} seconds ago, more than "
+                f"features are stale: the newest bar closed {span_text(staleness)} ago, more than "
                 f"{self.settings.risk.stale_bars} bars of {self.settings.market.timeframe}"
             )
         return reasons

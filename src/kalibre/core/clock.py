@@ -116,6 +116,20 @@ def parse_time(text: str) -> int:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
+def span_text(seconds: float) -> str:
+    """Write how long something lasted for a person: in the largest unit of which there are two.
+
+    Examples
+    --------
+    >>> span_text(45.2), span_text(5_400), span_text(59_734_003)
+    ('45 seconds', '90 minutes', '691 days')
+    """
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
 def parse_timerange(text: str) -> tuple[int | None, int | None]:
     """Read `20240101-20240601` as UTC milliseconds; either side may be empty, the end is exclusive.
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from kalibre.api.live import HEARTBEAT_LIMIT_S
 from kalibre.api.routes.base import View, service_of
+from kalibre.core.clock import span_text
 from kalibre.core.errors import KalibreError
 
 router = APIRouter(tags=["health"])
@@ -86,7 +87,7 @@ def health(request: Request, response: Response) -> Health:
             reasons.append(f"{symbol}: the log holds no bars; run `kalibre ingest --symbol {symbol}`")
         elif staleness is not None and service.overdue(picture, view):
             reasons.append(
-                f"{symbol}: the newest bar closed {staleness:.0f} seconds ago; see that `kalibre ingest --follow` runs"
+                f"{symbol}: the newest bar closed {span_text(staleness)} ago; see that `kalibre ingest --follow` runs"
             )
     if reasons:
         response.status_code = 503
