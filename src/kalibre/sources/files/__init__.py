@@ -238,14 +238,7 @@ class Files:
             raise UnknownSymbolError(
                 f"symbol {symbol!r} is not in {path.name!r}: it holds {', '.join(map(str, listed[:20]))}{more}"
             )
-        rows = keep.arg_true().to_list()
-        return Table(
-            where=table.where,
-            frame=table.frame.filter(keep),
-            lines=[table.lines[row] for row in rows] if table.lines else [],
-            line_numbers=[table.line_numbers[row] for row in rows] if table.lines else [],
-            comma_proves_point=table.comma_proves_point,
-        )
+        return table.where_true(keep)
 
 
 def _bare(symbol: str) -> str:

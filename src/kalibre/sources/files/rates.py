@@ -92,11 +92,4 @@ def _of_symbol(table: Table, heading: str, symbol: str) -> Table:
     keep = table.frame[heading].cast(pl.String) == symbol
     if keep.null_count():
         raise SourceFormatError(f"{table.quote(int(keep.is_null().arg_true()[0]))} names no symbol: mend that line")
-    rows = keep.arg_true().to_list()
-    return Table(
-        where=table.where,
-        frame=table.frame.filter(keep),
-        lines=[table.lines[row] for row in rows] if table.lines else [],
-        line_numbers=[table.line_numbers[row] for row in rows] if table.lines else [],
-        comma_proves_point=table.comma_proves_point,
-    )
+    return table.where_true(keep)

@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,16 @@ class Table:
         if not self.lines:
             return f"{self.where}, row {row}: {self.frame.row(row, named=True)}"
         return f"{self.where}, line {self.line_numbers[row]}: {_short(self.lines[row])}"
+
+    def where_true(self, keep: pl.Series) -> Table:
+        """Return the rows that `keep` says, with their places in the file."""
+        rows = keep.arg_true().to_list()
+        return replace(
+            self,
+            frame=self.frame.filter(keep),
+            lines=[self.lines[row] for row in rows] if self.lines else [],
+            line_numbers=[self.line_numbers[row] for row in rows] if self.lines else [],
+        )
 
 
 def read_table(
