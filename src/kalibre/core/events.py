@@ -122,7 +122,11 @@ class Tick(Payload, frozen=True, kw_only=True):
 
 
 class Forecast(Payload, frozen=True, kw_only=True):
-    """A probability that the close `horizon_bars` later is above this close. Key: series|role; time: close."""
+    """A probability that the close `horizon_bars` later is above this close. Key: series|role; time: close.
+
+    `label` is what it foresees, by its file in labels/. `late`: its bar was old news by the recorded clock when it was
+    made (back-filled), so it is no forecast that anybody could have acted on.
+    """
 
     kind = "forecast"
     model: str
@@ -131,6 +135,8 @@ class Forecast(Payload, frozen=True, kw_only=True):
     score: float | None
     p_up: float | None
     abstained: str | None = None
+    label: str = "direction"
+    late: bool = False
 
 
 class Outcome(Payload, frozen=True, kw_only=True):
@@ -312,6 +318,8 @@ class CommandApplied(Payload, frozen=True, kw_only=True):
 @cache
 def payload_types() -> dict[str, type[Payload]]:
     """Return every payload type by its kind."""
+    import kalibre.core.hub_events  # noqa: F401  (its kinds are known once it is read)
+
     return {cls.kind: cls for cls in Payload.__subclasses__()}
 
 
