@@ -146,3 +146,11 @@ class ApiError(KalibreError):
         super().__init__(message)
         self.status = status
         self.headers = headers
+
+
+class LearnerError(KalibreError):
+    """A learner was asked for what it cannot do, or its state is not its own."""
+
+
+class HubError(KalibreError):
+    """The hub, one of its workers or jobs cannot do what it was asked for."""

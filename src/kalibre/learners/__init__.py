@@ -1,0 +1,1 @@
+"""The learners that never stop, one file each; `base` reads the log for them."""
