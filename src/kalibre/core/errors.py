@@ -139,6 +139,18 @@ class PromotionRefusedError(RegistryError):
     """A gate refused the promotion; the message names each failed gate with its figure."""
 
 
+class AlertError(KalibreError):
+    """An alert could not be delivered now; trying again later may help."""
+
+
+class AlertRefusedError(AlertError):
+    """The target was reached and did not take this message."""
+
+
+class AlertTargetError(AlertError):
+    """A target is wrong for good: no message will reach it until its address, key or rights are mended."""
+
+
 class ApiError(KalibreError):
     """An HTTP request that cannot be answered; `status` is the status code that says so."""
 
@@ -154,3 +166,19 @@ class LearnerError(KalibreError):
 
 class HubError(KalibreError):
     """The hub, one of its workers or jobs cannot do what it was asked for."""
+
+
+class LeaseLostError(HubError):
+    """A job is no longer this worker's: its lease ran out and another took it over. Nothing of it was committed."""
+
+
+class JobStoppedError(HubError):
+    """A job was left half way because its worker is asked to stop; it is handed back and begins again elsewhere."""
+
+
+class DeliveryError(KalibreError):
+    """What the outbox holds cannot be delivered now; it is tried again."""
+
+
+class UndeliverableError(DeliveryError):
+    """What the outbox holds is refused by its receiver and will be refused again; after some tries it is passed over."""

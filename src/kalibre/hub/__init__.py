@@ -1,0 +1,1 @@
+"""The hub: supervisor, workers, jobs, schedule, ensemble, scorer and league table."""
