@@ -12,11 +12,12 @@ from pydantic_settings import EnvSettingsSource
 
 from kalibre.core.errors import SettingsError
 
-_SECRET = (("api", "keys"), ("log", "url"), ("registry_url",), ("market", "source_options"))
+_SECRET = (("api", "keys"), ("log", "url"), ("registry_url",), ("market", "source_options"), ("alerts", "urls"))
 """Settings that hold keys or passwords: what they say, down to their own names, is never printed."""
 
 _FORMS = {
     "keys": """'{"long-random-key": "read,predict"}'""",
+    "urls": """'["tgram://token/chat","mailto://user:password@example.com"]'""",
     "source_options": """'{"path": "bars.csv"}'""",
 }
 
@@ -66,7 +67,7 @@ def faults(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
             yield f"{'.'.join(map(str, place))} is no setting{_meant(place, model)}"
         elif not place:  # of several settings: the message names them, and the input would be all there are
             yield said
-        elif isinstance(item.get("input"), Mapping | BaseModel) or place == ("api",):
+        elif isinstance(item.get("input"), Mapping | BaseModel) or place in {("api",), ("alerts",)}:
             yield f"{'.'.join(map(str, place))}: {said}"
         else:
             yield f"{'.'.join(map(str, place))} = {item.get('input')!r}: {said}"

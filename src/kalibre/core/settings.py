@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from kalibre.core.catalog import part_names
@@ -182,6 +184,70 @@ class ApiSettings(_Section):
         return value
 
 
+class AlertSettings(_Section):
+    """Who is told when something needs a person."""
+
+    urls: tuple[SecretStr, ...] = Field(
+        (),
+        description="addresses in apprise's form: tgram://token/chat, slack://a/b/c, mailto://user:password@host, "
+        "json://host/path; never shown again",
+    )
+    minimum_level: Literal["info", "warning", "critical"] = Field(
+        "warning", description="nothing below this is told: info, warning or critical"
+    )
+    quiet_hours: str = Field(
+        "", description='as "23:00-07:00", Istanbul time: what is not critical waits for one digest at their end'
+    )
+    per_hour: int = Field(
+        20, ge=1, le=1000, description="most messages in any hour; a quarter of them is kept for critical ones"
+    )
+    repeat_after_minutes: int = Field(
+        60, ge=1, le=10_080, description="the same trouble is not told again before so many minutes have passed"
+    )
+    allow_private: bool = Field(
+        False, description="let webhooks reach loopback, private and link-local addresses, all of them"
+    )
+    allow_networks: tuple[str, ...] = Field((), description="or these networks only, for example ('10.20.0.0/16',)")
+
+    @field_validator("urls")
+    @classmethod
+    def _addressed(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for place, url in enumerate(value, start=1):
+            if re.fullmatch(r"[a-z][a-z0-9]*://\S+", url.get_secret_value(), re.IGNORECASE) is None:
+                raise ValueError(
+                    f"address {place} is not of the form service://rest, without blanks; one that holds a comma "
+                    "has to stand in a JSON list"
+                )
+        return value
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _hours(cls, value: str) -> str:
+        if value and (re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", value) is None):
+            raise ValueError("write two times of day as 23:00-07:00, or leave it empty")
+        if value and value[:5] == value[6:]:
+            raise ValueError("they end as they begin: for whole days of quiet raise minimum_level instead")
+        return value
+
+    @field_validator("allow_networks")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"{error}: write it as 10.20.0.0/16 or fd00:1::/64") from error
+        return value
+
+    @property
+    def quiet_minutes(self) -> tuple[int, int] | None:
+        """Beginning and end of the quiet hours, in minutes of the day; None where there are none."""
+        if not self.quiet_hours:
+            return None
+        begin, end = (int(text[:2]) * 60 + int(text[3:]) for text in self.quiet_hours.split("-"))
+        return begin, end
+
+
 class Settings(BaseSettings):
     """Every setting; sections as in `kalibre.toml`, environment as `KALIBRE_MARKET__TIMEFRAME=1h`."""
 
@@ -200,6 +266,7 @@ class Settings(BaseSettings):
     risk: RiskSettings = RiskSettings()  # type: ignore[call-arg]
     gates: GateSettings = GateSettings()  # type: ignore[call-arg]
     api: ApiSettings = ApiSettings()  # type: ignore[call-arg]
+    alerts: AlertSettings = AlertSettings()  # type: ignore[call-arg]
 
     @classmethod
     def settings_customise_sources(

@@ -271,7 +271,9 @@ class _Run:
             importance=recipe.classifier.importance(),
             verification=verification,
             gates=gates,
-            settings=plain(self.settings.model_dump(mode="json", exclude={"api", "home", "log", "registry_url"})),
+            settings=plain(
+                self.settings.model_dump(mode="json", exclude={"alerts", "api", "home", "log", "registry_url"})
+            ),
             seconds=dict(self.seconds),
             bundle=bundle,
         )
