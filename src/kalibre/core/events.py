@@ -143,7 +143,8 @@ class Outcome(Payload, frozen=True, kw_only=True):
     """What became of a forecast. Key as the forecast's; event time: the forecast's.
 
     `went_up` is what the model learnt to foresee, by its label's own definition: for `direction` that the close after
-    the horizon is above the forecast's close, for `triple_barrier` that the upper barrier was touched first.
+    the horizon is above the forecast's close, for `triple_barrier` that the upper barrier was touched first. `told_ms`
+    is the close of the bar at which it became known (0: not said): readers join by time, not by arrival.
     """
 
     kind = "outcome"
@@ -151,6 +152,7 @@ class Outcome(Payload, frozen=True, kw_only=True):
     p_up: float
     went_up: bool
     log_return: float
+    told_ms: int = 0
 
 
 class Signal(Payload, frozen=True, kw_only=True):

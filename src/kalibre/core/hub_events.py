@@ -78,13 +78,16 @@ class League(Payload, frozen=True, kw_only=True):
 
 
 class Score(Payload, frozen=True, kw_only=True):
-    """How the forecasts that matured in a period turned out. Key: series|forecaster; event time: end of the period.
+    """How the newest matured forecasts turned out. Key: series|forecaster; event time: end of the period.
 
-    `win_rate` and `sharpe` are of going with the forecast for its horizon, costs paid; None where nothing can be said.
+    Figures are over the `n` newest matured forecasts (at most the league's window), of which `n_new` matured in the
+    period. `win_rate` and `sharpe` (a year's) are of being long for the horizon wherever `p_up` is above one half,
+    costs paid; None where nothing can be said.
     """
 
     kind = "score"
     n: int
+    n_new: int
     n_abstained: int
     base_rate: float | None
     accuracy: float | None
@@ -114,9 +117,10 @@ class Drift(Payload, frozen=True, kw_only=True):
 
 
 class Bench(Payload, frozen=True, kw_only=True):
-    """From which bar on a forecaster is (not) waited for and counted. Key: series|forecaster; event time: that close.
+    """From which bar on nobody waits for a forecaster (or does again). Key: forecaster; event time: that bar's close.
 
-    It holds for bars whose close is at or after the event time.
+    Said by the supervisor or a person about a worker that has stopped; it holds for bars whose close is at or after the
+    event time. Who does worse than the dummies is waited for and not counted: that stands in the league.
     """
 
     kind = "bench"

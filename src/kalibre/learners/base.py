@@ -142,7 +142,7 @@ class LearnerProjection:
     def _bar(self, key: str, one: SeriesLearner) -> list[Event]:
         emitted: list[Event] = []
         moment = one.advance()
-        self._mature(f"{key}|{self.name}", one, emitted)
+        self._mature(f"{key}|{self.name}", one, moment.close_ms, emitted)
         doubt = doubt_of(one.line, one.engine.warmup, None)
         held = self._paused or doubt
         learner = one.learner
@@ -154,11 +154,15 @@ class LearnerProjection:
         emitted.append(new_event(f"{key}|{self.name}", moment.close_ms, payload))
         return emitted
 
-    def _mature(self, key: str, one: SeriesLearner, emitted: list[Event]) -> None:
+    def _mature(self, key: str, one: SeriesLearner, now_ms: int, emitted: list[Event]) -> None:
         for sample, model, counts in one.matured():
             if sample.p_up is not None:
                 outcome = said.Outcome(
-                    model=model, p_up=sample.p_up, went_up=sample.went_up, log_return=sample.log_return
+                    model=model,
+                    p_up=sample.p_up,
+                    went_up=sample.went_up,
+                    log_return=sample.log_return,
+                    told_ms=now_ms,
                 )
                 emitted.append(new_event(key, sample.moment.close_ms, outcome))
             if counts and not self._paused:
