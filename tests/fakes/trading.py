@@ -102,10 +102,11 @@ def unquiet(bars: Bars) -> list[Event]:
 
 
 def newest(events: Sequence[Event], kind: str, role: str = "champion") -> list[Event]:
-    """Return the newest revision of each event of a kind, in the order of their times."""
+    """Return the newest revision of each event of a kind, in the order of their times; forecasts by a model only."""
     found: dict[int, Event] = {}
     for event in events:
-        if event.kind == kind and event.key == f"{SERIES}|{role}":
+        by_nobody = event.kind == "forecast" and event.payload.model == ""  # type: ignore[attr-defined]
+        if event.kind == kind and event.key == f"{SERIES}|{role}" and not by_nobody:
             held = found.get(event.event_time)
             found[event.event_time] = event if held is None or event.revision >= held.revision else held
     return [found[time] for time in sorted(found)]

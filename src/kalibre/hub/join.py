@@ -76,6 +76,12 @@ class Join:
             heard = self._heard(forecast)
         self._waiting.setdefault(close_ms, {}).setdefault(name, heard)
 
+    def take_context(self, name: str, close_ms: int, label: str) -> None:
+        """Take in what an annotator said: its label stands where a forecaster's model would."""
+        if name in self._names and close_ms > self.done_ms:
+            heard = Said(None, label, "", late=False)
+            self._waiting.setdefault(close_ms, {}).setdefault(name, heard)
+
     def _heard(self, forecast: Forecast) -> Said:
         p_up, why = forecast.p_up, forecast.abstained or ""
         if p_up is not None and (forecast.horizon_bars, forecast.label) != (self._horizon, "direction"):

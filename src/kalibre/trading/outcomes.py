@@ -66,6 +66,7 @@ def outcome(
         that nobody has decided on. None counts bars.
     """
     start_ms, horizon = forecast.open_time, forecast.horizon_bars
+    told_ms = newest.open_time + step_ms
     if late:
         ahead = line.since(start_ms)
         if len(ahead) < horizon:
@@ -85,6 +86,7 @@ def outcome(
         p_up=forecast.p_up,
         went_up=went_up,
         log_return=math.log(newest.close / forecast.close),
+        told_ms=told_ms,
     )
 
 

@@ -234,11 +234,12 @@ class PaperProjection:
 
     def _stand_still(self, turn: _Turn, role: str, book: Book, say: Say) -> None:
         """Decide nothing and carry nothing: nobody knows what a price of this bar means."""
+        close_time = turn.bar.open_time + turn.series.step_ms
+        if book.bundle is not None or role == "champion":
+            late = self._late_bars(close_time, turn.series.step_ms) > self._risk.stale_bars
+            say(close_time, forecast_of(book, role, math.nan, math.nan, turn.doubt, late=late))
         if book.model_id is None:
             return
-        close_time = turn.bar.open_time + turn.series.step_ms
-        if book.bundle is not None:
-            say(close_time, forecast_of(book, role, math.nan, math.nan, turn.doubt))
         reasons = (turn.doubt, book.problem) if book.problem else (turn.doubt,)
         signal = said.Signal(model=book.model_id, role=role, action="HOLD", p_up=None, confidence=None, reasons=reasons)
         say(close_time, signal)
@@ -274,12 +275,13 @@ class PaperProjection:
         for time, became in self._outcomes(series, book, bar):
             say(time, became)
         known = None if math.isnan(p_up) else p_up
-        if bundle is not None:
-            say(close_time, forecast_of(book, role, score, p_up, abstained))
-            if known is not None:
-                due = series.n_next + horizon
-                opened = OpenForecast(bar.open_time, bar.close, known, model, horizon, due, bundle.label)
-                book.open_forecasts = (*book.open_forecasts, opened)
+        if bundle is not None or role == "champion":  # who weighs the champion's word beside others waits for it
+            late = self._late_bars(close_time, series.step_ms) > self._risk.stale_bars
+            say(close_time, forecast_of(book, role, score, p_up, abstained, late=late))
+        if bundle is not None and known is not None:
+            due = series.n_next + horizon
+            opened = OpenForecast(bar.open_time, bar.close, known, model, horizon, due, bundle.label)
+            book.open_forecasts = (*book.open_forecasts, opened)
         reason = explain(done.reason, known, policy, daily_loss=self._risk.daily_loss, note=held or abstained)
         vacant = book.model_id is None
         if not vacant or book.vacancy != abstained or done.action != HOLD:
@@ -330,11 +332,14 @@ class PaperProjection:
             return f"the kill switch is engaged by {self._kill.by}: {self._kill.reason or 'no reason given'}"
         if not self._automation.running:
             return f"paper trading was stopped by {self._automation.by}"
-        late_bars = (self._now_ms - close_time) / step_ms
+        late_bars = self._late_bars(close_time, step_ms)
         if late_bars > self._risk.stale_bars:
             limit = self._risk.stale_bars
             return f"stale: the bar is {late_bars:.1f} bars old by the recorded clock, more than {limit}"
         return ""
+
+    def _late_bars(self, close_time: int, step_ms: int) -> float:
+        return (self._now_ms - close_time) / step_ms
 
     def _outcomes(self, series: SeriesState, book: Book, bar: Bar) -> list[tuple[int, said.Outcome]]:
         """Return what became of the forecasts whose horizon this bar closes, with their times."""

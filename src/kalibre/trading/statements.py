@@ -47,16 +47,18 @@ def say_unable(book: Book, known: str, at: At, time: int, say: Say) -> None:
         book.told = True
 
 
-def forecast_of(book: Book, role: str, score: float, p_up: float, abstained: str) -> said.Forecast:
-    """Return what a book's model says of a bar, or why it abstains."""
-    assert book.bundle is not None
+def forecast_of(book: Book, role: str, score: float, p_up: float, abstained: str, *, late: bool) -> said.Forecast:
+    """Return what a book's model says of a bar, or why it, or nobody, says anything."""
+    bundle = book.bundle
     return said.Forecast(
         model=book.model_id or "",
         role=role,
-        horizon_bars=book.bundle.horizon_bars,
+        horizon_bars=1 if bundle is None else bundle.horizon_bars,
         score=None if math.isnan(score) else score,
         p_up=None if math.isnan(p_up) else p_up,
         abstained=abstained or None,
+        label="direction" if bundle is None else bundle.label,
+        late=late,
     )
 
 

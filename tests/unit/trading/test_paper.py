@@ -134,7 +134,11 @@ def test_same_bar_twice_is_one_bar(bundle: ModelBundle, bars: Bars) -> None:
 def test_says_once_that_there_is_no_model(bundle: ModelBundle, bars: Bars) -> None:
     paper, events = fresh(bundle), bar_events(bars)
     vacant = "no model is promoted for BTCUSDT|15m: nothing has qualified, so the policy holds"
-    (signal,) = play(paper, events[:30])  # one for thirty bars, and no account: nothing was ever traded
+    said = play(paper, events[:30])
+    (signal,) = [event for event in said if event.kind != "forecast"]  # one, and no account: nothing was ever traded
+    silent = [event for event in said if event.kind == "forecast"]  # who weighs the champion's word waits for it
+    assert [event.event_time for event in silent] == bars.close_time[:30].tolist()
+    assert {(event.payload.p_up, event.payload.abstained) for event in silent} == {(None, vacant)}
     assert (signal.kind, signal.key, signal.event_time) == ("signal", f"{SERIES}|champion", bars.close_time[0])
     assert (signal.payload.action, signal.payload.reasons) == ("HOLD", (vacant,))
     with_model = play(paper, [promotion(bundle), *events[30:250]])
