@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -248,6 +249,40 @@ class AlertSettings(_Section):
         return begin, end
 
 
+class HubSettings(_Section):
+    """The learners that never stop, and what keeps them running."""
+
+    learners: tuple[str, ...] = Field((), description="files of learners/ that run; empty: all of them")
+    grouping: Literal["grouped", "apart"] = Field(
+        "grouped", description="light learners in one process, or each in a process of its own; the results are equal"
+    )
+    history_days: int = Field(90, ge=0, description="days of bars fetched before the first live one of a new log")
+    memory_limit_mb: int = Field(2_000, ge=200, description="memory above which a worker is started anew")
+    restart_cron: str = Field("", description="when every worker is started anew, as cron says it; empty: never")
+    checkpoints_kept: int = Field(24, ge=1, description="newest checkpoints of each learner, beside one a day")
+    checkpoint_copies: str = Field("", description="where copies of them go: any fsspec address; empty: nowhere")
+    retrain_cron: str = Field("", description="when a challenger is trained, as cron says it; empty: on drift only")
+    retrain_on_drift: bool = Field(True, description="train a challenger when the champion's forecasts drift")
+    redis_url: str = Field("", description="redis://host:6379/0: forecasts and signals are published there")
+
+    @field_validator("learners")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(_part("learners", name) for name in value))
+
+    @field_validator("restart_cron", "retrain_cron")
+    @classmethod
+    def _readable(cls, value: str) -> str:
+        if value:
+            from cronsim import CronSim, CronSimError
+
+            try:
+                CronSim(value, datetime.now(tz=UTC))
+            except CronSimError as error:
+                raise ValueError(f"{error}; write it as minute hour day month weekday, such as 0 4 * * 0") from error
+        return value
+
+
 class Settings(BaseSettings):
     """Every setting; sections as in `kalibre.toml`, environment as `KALIBRE_MARKET__TIMEFRAME=1h`."""
 
@@ -267,6 +302,7 @@ class Settings(BaseSettings):
     gates: GateSettings = GateSettings()  # type: ignore[call-arg]
     api: ApiSettings = ApiSettings()  # type: ignore[call-arg]
     alerts: AlertSettings = AlertSettings()  # type: ignore[call-arg]
+    hub: HubSettings = HubSettings()  # type: ignore[call-arg]
 
     @classmethod
     def settings_customise_sources(

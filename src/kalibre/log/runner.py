@@ -281,24 +281,38 @@ class Runner:
 
     def snapshot(self) -> None:
         """Leave a snapshot of the state as committed; a disk that refuses costs a longer start-up, nothing else."""
-        if self._snapshots is None or self._feeder is None or self._progress.seq == 0:
+        if self._snapshots is None:
             return
         self._since_snapshot = 0
         try:
-            # First the log: a snapshot must not know of events that a power cut could take back.
-            self._log.sync()
-            emitted = max(self._emitted, self._progress.since)
-            about = About(
-                projection=self._name,
-                version=self._progress.version,
-                libraries=self._progress.libraries,
-                position=self._progress.seq,
-                anchor=self._anchors(self._progress.seq, emitted),
-                emitted=emitted,
-            )
-            self._snapshots.save(self._projection.state(), about)
+            self.lay_down(self._snapshots)
         except LogError as error:
             _logger.warning("%s", error)
+
+    def lay_down(self, snapshots: Snapshots) -> Path | None:
+        """Save the state as committed among these snapshots; None while nothing is committed that could be saved.
+
+        Raises
+        ------
+        SnapshotError
+            If the disk refuses.
+        LogError
+            If the log fails.
+        """
+        if self._feeder is None or self._progress.seq == 0:
+            return None
+        # First the log: a snapshot must not know of events that a power cut could take back.
+        self._log.sync()
+        emitted = max(self._emitted, self._progress.since)
+        about = About(
+            projection=self._name,
+            version=self._progress.version,
+            libraries=self._progress.libraries,
+            position=self._progress.seq,
+            anchor=self._anchors(self._progress.seq, emitted),
+            emitted=emitted,
+        )
+        return snapshots.save(self._projection.state(), about)
 
     # --- commands that overtake ---------------------------------------------------------------------------------------
 

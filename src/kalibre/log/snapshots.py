@@ -18,7 +18,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -64,17 +64,33 @@ def library_versions() -> str:
     return ", ".join(named)
 
 
-class Snapshots:
-    """The snapshots of one projection, newest three, in a folder of its own."""
+def newest_three(folders: Sequence[Path]) -> Collection[Path]:
+    """Choose what recovery needs: one to start from, and two in case it is damaged."""
+    return folders[:KEPT]
 
-    def __init__(self, folder: Path, projection: str) -> None:
+
+class Snapshots:
+    """The snapshots of one projection in a folder of its own.
+
+    Parameters
+    ----------
+    folder, projection
+        Folder of all projections' snapshots, and whose these are.
+    keep
+        Chooses, from all of them, newest first, those that stay when another one has been saved.
+    """
+
+    def __init__(
+        self, folder: Path, projection: str, *, keep: Callable[[Sequence[Path]], Collection[Path]] = newest_three
+    ) -> None:
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", projection)
         # Two names may become the same safe text; the digest keeps their folders apart.
         self.folder = folder / f"{safe}-{hashlib.sha256(projection.encode()).hexdigest()[:8]}"
         self._projection = projection
+        self._keep = keep
 
     def save(self, state: State, about: About) -> Path:
-        """Write a snapshot: temp folder, fsync, rename, fsync of the folder; older ones than three go.
+        """Write a snapshot: temp folder, fsync, rename, fsync of the folder; those that are not kept go.
 
         Raises
         ------
@@ -139,6 +155,19 @@ class Snapshots:
             )
         return state, about
 
+    def digest(self, folder: Path) -> str:
+        """Return the sha256 of a snapshot's manifest, which names the sha256 of everything in it.
+
+        Raises
+        ------
+        SnapshotError
+            If the manifest cannot be read.
+        """
+        try:
+            return _sha256((folder / _MANIFEST).read_bytes())
+        except OSError as error:
+            raise SnapshotError(f"snapshot {str(folder)!r} cannot be read: {error}") from error
+
     def newest(self) -> Iterator[tuple[dict[str, Any], About]]:
         """Yield the intact snapshots, newest first; damaged ones are reported and passed over."""
         for folder in self.folders():
@@ -154,13 +183,12 @@ class Snapshots:
         return sorted((path for path in self.folder.iterdir() if path.name.isdigit()), reverse=True)
 
     def _prune(self, position: int) -> None:
-        """Keep three, and none that lies ahead of what was just saved: it belongs to a future that did not happen."""
-        kept = 0
-        for folder in self.folders():
-            if int(folder.name) > position or kept == KEPT:
+        """Keep the chosen ones, and none that lies ahead of what was just saved: that future did not happen."""
+        folders = self.folders()
+        kept = self._keep([folder for folder in folders if int(folder.name) <= position])
+        for folder in folders:
+            if folder not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
-            else:
-                kept += 1
         for left in self.folder.glob(".writing-*"):  # by a process that was killed; one runner owns this folder
             shutil.rmtree(left, ignore_errors=True)
 
