@@ -32,15 +32,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from kalibre.core.protocols import FloatArray, PlayedSource, Source
-    from kalibre.core.settings import MarketSettings, Settings
-    from kalibre.log.protocol import EventLog
+    from kalibre.core.protocols import FloatArray, Source
+    from kalibre.core.settings import Settings
 
 app = typer.Typer()
-
-_LIVE_WITHIN_MS = 60_000
-"""A tick that was recorded within this of the time it tells is of a real clock."""
-
 
 @app.command()
 def ingest(
@@ -71,6 +66,7 @@ def ingest(
     from kalibre.bars.calendars import get_calendar
     from kalibre.bars.ingest import ingest_history
     from kalibre.bars.live import ingest_live
+    from kalibre.bars.playing import begin_playing
     from kalibre.bars.report import bar_text
     from kalibre.core.clock import Clock, SystemClock
     from kalibre.core.events import Tick, new_event
@@ -92,7 +88,7 @@ def ingest(
     with opened_log(settings) as log:
         if follow and isinstance(feed, PlayedSource):
             clock = feed.clock
-            _begin_playing(log, feed, market)
+            begin_playing(log, feed, market.symbols, market.timeframe)
         if follow:
             # What is back-filled after an outage is old news: the recorded clock says so before the first bar comes.
             now_ms = clock.now_ms()
@@ -146,28 +142,6 @@ def _span(feed: Source, symbol: str, timeframe: str) -> tuple[int, int] | None:
     from kalibre.core.protocols import StoredSource
 
     return feed.span(symbol, timeframe) if isinstance(feed, StoredSource) else None
-
-
-def _begin_playing(log: EventLog, feed: PlayedSource, market: MarketSettings) -> None:
-    """Let a replay go on behind what the log has; refuses where the log's clock was a real one and is past the bars."""
-    from kalibre.core.clock import to_text
-    from kalibre.core.events import series_key
-
-    newest = {
-        name: log.latest("bar", key=series_key(name, market.timeframe), by="event_time") for name in market.symbols
-    }
-    since_ms = {name: event.event_time for name, event in newest.items() if event is not None}
-    tick = log.latest("tick", by="event_time")
-    due_ms = feed.first_close(market.symbols, market.timeframe, since_ms=since_ms)
-    # A replay records the times that it plays; what was recorded as it happened comes from a live market.
-    was_live = tick is not None and tick.recorded_at - tick.event_time < _LIVE_WITHIN_MS
-    if tick is not None and was_live and due_ms is not None and due_ms < tick.event_time:
-        raise UsageError(
-            f"this log was live until {to_text(tick.event_time)}: a bar of {to_text(due_ms)} played into it would be "
-            "stale to all that follow it; a replay writes a log of its own: set KALIBRE_HOME to another folder, or "
-            "leave out --follow to store these bars as history"
-        )
-    feed.begin(market.symbols, market.timeframe, since_ms=since_ms, clock_ms=None if tick is None else tick.event_time)
 
 
 def _read(report: Callable[[str, int, int], None], symbol: str, done: int, newest_ms: int) -> None:

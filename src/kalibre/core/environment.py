@@ -12,7 +12,14 @@ from pydantic_settings import EnvSettingsSource
 
 from kalibre.core.errors import SettingsError
 
-_SECRET = (("api", "keys"), ("log", "url"), ("registry_url",), ("market", "source_options"), ("alerts", "urls"))
+_SECRET = (
+    ("api", "keys"),
+    ("log", "url"),
+    ("registry_url",),
+    ("market", "source_options"),
+    ("alerts", "urls"),
+    ("hub", "redis_url"),
+)
 """Settings that hold keys or passwords: what they say, down to their own names, is never printed."""
 
 _FORMS = {

@@ -181,4 +181,4 @@ class DeliveryError(KalibreError):
 
 
 class UndeliverableError(DeliveryError):
-    """What the outbox holds is refused by its receiver and will be refused again; after some tries it is passed over."""
+    """What the outbox holds will be refused by its receiver every time; after some tries it is passed over."""

@@ -101,7 +101,7 @@ class Score(Payload, frozen=True, kw_only=True):
 
 
 class Drift(Payload, frozen=True, kw_only=True):
-    """A drift test gave alarm. Key: series|forecaster; event time: close of the bar whose sample gave it.
+    """A drift test gave alarm. Key: series|forecaster|test; event time: close of the bar whose sample gave it.
 
     `cause` is what lay just before it (`retrain`, `reinitialisation`, `regime switch`, `unknown`), `action` what the
     hub does about it.
@@ -136,10 +136,11 @@ class Command(Payload, frozen=True, kw_only=True):
     """A person's or a job's word to a learner. Key: learner; event time: wall time of the command.
 
     `restore` names a checkpoint by its digest: the learner goes on from it, and what it learnt since is skipped.
+    `checkpoint` asks its worker to lay one down; the learner itself does not notice.
     """
 
     kind = "command"
-    verb: Literal["pause", "resume", "reset", "restore"]
+    verb: Literal["pause", "resume", "reset", "restore", "checkpoint"]
     by: str
     reason: str = ""
     checkpoint: str = ""

@@ -270,10 +270,9 @@ def _code_digest() -> str:
 
 def forecasters_of(settings: Settings) -> tuple[str, ...]:
     """Return who is waited for: every forecaster of `learners/` that is enabled, and the champion."""
-    from kalibre.learners.base import learner_names
+    from kalibre.learners.base import enabled_learners
 
-    del settings
-    return (*learner_names("forecaster"), CHAMPION)
+    return (*enabled_learners(settings, "forecaster"), CHAMPION)
 
 
 def ensemble_projection(settings: Settings) -> EnsembleProjection:

@@ -147,7 +147,7 @@ class SeriesScore:
             watch = self._watches.get(name)
             if watch is not None:
                 alarms = watch.take(loss - base_loss, p_up, one.models.get(name, ""))
-                emitted += [new_event(f"{self.key}|{name}", now_ms, alarm) for alarm in alarms]
+                emitted += [new_event(f"{self.key}|{name}|{alarm.test}", now_ms, alarm) for alarm in alarms]
 
     # --- periods ------------------------------------------------------------------------------------------------------
 
@@ -326,13 +326,13 @@ def _code_digest() -> str:
 
 def scorer_projection(settings: Settings) -> ScorerProjection:
     """Make the scorer that the settings describe."""
-    from kalibre.learners.base import learner_names
+    from kalibre.learners.base import enabled_learners
 
     market, costs = settings.market, settings.costs
     return ScorerProjection(
         [(symbol, market.timeframe) for symbol in market.symbols],
         ensemble.forecasters_of(settings),
-        context=[name for name in learner_names("annotator") if name == REGIME],
+        context=[name for name in enabled_learners(settings, "annotator") if name == REGIME],
         horizon_bars=settings.model.horizon_bars,
         fee=(costs.fee_bps + costs.slippage_bps) / 10_000,
     )

@@ -39,6 +39,12 @@ def learner_names(role: str | None = None) -> tuple[str, ...]:
     return names if role is None else tuple(name for name in names if learner_class(name).role == role)
 
 
+def enabled_learners(settings: Settings, role: str | None = None) -> tuple[str, ...]:
+    """Return the learners that run, of a role or of all: those of the settings, or every file of `learners/`."""
+    chosen = settings.hub.learners or learner_names()
+    return chosen if role is None else tuple(name for name in chosen if learner_class(name).role == role)
+
+
 def learner_class(name: str) -> type[Learner]:
     """Return the class of a learner by its file's name.
 

@@ -1,0 +1,239 @@
+"""What a person should know: alerts that follow from the log, each with its cause and the command that mends it.
+
+Alerts about workers come from the supervisor; these are about the market and the models. Who is told, and how often, is
+decided by `kalibre.alerts`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from kalibre.core import events as said
+from kalibre.core.clock import to_text
+from kalibre.core.events import Event, new_event, series_key
+from kalibre.core.hub_events import Alert, Drift
+from kalibre.core.protocols import State
+from kalibre.core.settings import Settings
+from kalibre.core.timeframe import timeframe_ms
+from kalibre.trading.outcomes import ExpectedOpens
+
+NAME = "alarms"
+
+
+class AlarmsProjection:
+    """Says what went wrong with market or models, and when it is over.
+
+    Parameters
+    ----------
+    series
+        (symbol, timeframe) of each series.
+    stale_bars
+        Expected bars that may fail to come before that is told.
+    calendar
+        Tells a closed market from one that has fallen silent.
+    """
+
+    name = NAME
+    reads = frozenset(
+        {
+            *("bar", "tick", "gap", "quarantine", "corporate_action", "kill", "promotion", "refusal"),
+            *("model_unable", "drift"),
+        }
+    )
+
+    def __init__(self, series: Sequence[tuple[str, str]], *, stale_bars: int, calendar: ExpectedOpens) -> None:
+        self._timeframes = {series_key(symbol, timeframe): timeframe for symbol, timeframe in series}
+        self._stale_bars, self._calendar = stale_bars, calendar
+        self._last_open: dict[str, int] = {}
+        self._due_ms: dict[str, int] = {}
+        self._silent: set[str] = set()
+        settings = [sorted(self._timeframes), stale_bars, getattr(calendar, "name", None)]
+        self.version = sha256((_code_digest() + json.dumps(settings)).encode()).hexdigest()[:16]
+
+    def apply(self, event: Event) -> list[Event]:
+        """Take one event in and return the alerts that follow from it."""
+        match event.payload:
+            case said.BarClosed():
+                return self._bar(event)
+            case said.Tick(now_ms=now_ms):
+                return self._tick(now_ms)
+            case _:
+                alert = _alert_of(event)
+                if alert is None:
+                    return []
+                key, payload = alert
+                return [new_event(key, event.event_time, payload, revision=event.revision)]
+
+    # --- a market that falls silent -----------------------------------------------------------------------------------
+
+    def _bar(self, event: Event) -> list[Event]:
+        timeframe = self._timeframes.get(event.key)
+        if timeframe is None or event.event_time <= self._last_open.get(event.key, -1):
+            return []
+        self._last_open[event.key] = event.event_time
+        self._due_ms.pop(event.key, None)
+        if event.key not in self._silent:
+            return []
+        self._silent.discard(event.key)
+        closed_ms = event.event_time + timeframe_ms(timeframe)
+        payload = Alert(
+            level="info",
+            title=f"{event.key}: bars come again",
+            cause=f"the bar of {to_text(event.event_time)} has come",
+            consequence="features are fresh, and the policy decides again",
+            recovered=True,
+        )
+        return [new_event(f"silent|{event.key}", closed_ms, payload)]
+
+    def _tick(self, now_ms: int) -> list[Event]:
+        emitted = []
+        for key, last_open in self._last_open.items():
+            if key in self._silent:
+                continue
+            due_ms = self._due_ms.get(key)
+            if due_ms is None:
+                due_ms = self._due_ms[key] = self._overdue_ms(key, last_open)
+            if now_ms > due_ms:
+                self._silent.add(key)
+                symbol = key.partition("|")[0]
+                payload = Alert(
+                    level="critical",
+                    title=f"{key}: no bar since {to_text(last_open)}",
+                    cause=f"{self._stale_bars} bars that the calendar expects did not come",
+                    consequence="features are stale: the policy holds, and nothing is learnt",
+                    mend=f"kalibre gaps --symbol {symbol} --heal",
+                )
+                emitted.append(new_event(f"silent|{key}", now_ms, payload))
+        return emitted
+
+    def _overdue_ms(self, key: str, last_open: int) -> int:
+        """Return when so many expected bars should have closed that something must be wrong."""
+        timeframe = self._timeframes[key]
+        step_ms, late = timeframe_ms(timeframe), self._stale_bars
+        until = last_open + (late + 2) * step_ms + 14 * 86_400_000
+        opens = self._calendar.expected_opens(timeframe, last_open + 1, until)
+        return int(opens[late]) + step_ms if len(opens) > late else until
+
+    # --- state --------------------------------------------------------------------------------------------------------
+
+    def state(self) -> State:
+        """Return everything that later emissions depend on."""
+        return {"known": json.dumps([self._last_open, self._due_ms, sorted(self._silent)], sort_keys=True)}
+
+    def restore(self, state: State) -> None:
+        """Take on a state returned by `state`."""
+        self._last_open, self._due_ms, silent = json.loads(str(state["known"]))
+        self._silent = set(silent)
+
+
+def _alert_of(event: Event) -> tuple[str, Alert] | None:
+    """Return the alert that an event is worth, with its key; None if it is worth none."""
+    return _about_bars(event) or _about_models(event)
+
+
+def _about_bars(event: Event) -> tuple[str, Alert] | None:
+    payload: Any = event.payload
+    symbol = event.key.partition("|")[0]
+    match payload:
+        case said.Gap(status="hole"):
+            return f"gap|{event.key}|{payload.start_ms}", Alert(
+                level="warning",
+                title=f"{event.key}: {payload.missing_bars} bars are missing since {to_text(payload.start_ms)}",
+                cause=payload.reason or "the source does not have them",
+                consequence="forecasts that span the hole have no outcome, and nothing is learnt from them",
+                mend=f"kalibre gaps --symbol {symbol} --heal",
+            )
+        case said.BarQuarantined():
+            return f"quarantine|{event.key}", Alert(
+                level="warning",
+                title=f"{event.key}: the bar of {to_text(event.event_time)} was kept aside",
+                cause=", ".join(payload.reasons) + (f": {payload.detail}" if payload.detail else ""),
+                consequence="it is in no feature, and no model learns from it",
+                mend=f"kalibre gaps --symbol {symbol} --quarantined",
+            )
+        case said.CorporateAction(status="detected"):
+            day = to_text(event.event_time)[:10]
+            return f"action|{event.key}|{event.event_time}", Alert(
+                level="critical",
+                title=f"{event.key}: prices moved by a factor of {payload.factor:.4g} on {day}",
+                cause=payload.evidence or "a split or the like that nobody has decided on",
+                consequence="the series is frozen: no forecast, no order, until a person decides",
+                mend=f"kalibre actions confirm {event.key} {day}",
+            )
+        case said.CorporateAction():
+            return f"action|{event.key}|{event.event_time}", Alert(
+                level="info",
+                title=f"{event.key}: the action of {to_text(event.event_time)[:10]} is {payload.status}",
+                cause="a person decided",
+                consequence="forecasts and orders go on",
+                recovered=True,
+            )
+    return None
+
+
+def _about_models(event: Event) -> tuple[str, Alert] | None:
+    payload: Any = event.payload
+    symbol = event.key.partition("|")[0]
+    match payload:
+        case said.Kill(engaged=engaged):
+            return "kill", Alert(
+                level="info" if not engaged else "critical",
+                title="the kill switch is released" if not engaged else "the kill switch is engaged",
+                cause=f"by {payload.by}" + (f": {payload.reason}" if payload.reason else ""),
+                consequence="the policy decides again" if not engaged else "nothing is ordered",
+                mend="" if not engaged else "kalibre kill --release",
+                recovered=not engaged,
+            )
+        case said.ModelUnable():
+            return f"model|{event.key}", Alert(
+                level="critical",
+                title=f"{event.key}: model {payload.model} cannot act",
+                cause=payload.reason,
+                consequence="the policy holds until a model is promoted",
+                mend=f"kalibre promote {payload.model}",
+            )
+        case said.Promotion(model=str(model)):
+            return f"promotion|{event.key}", Alert(
+                level="info",
+                title=f"{event.key}: {model} takes over",
+                cause=f"promoted by {payload.by}" + (f": {payload.note}" if payload.note else ""),
+                consequence="it is followed from the next bar on",
+            )
+        case said.Refusal():
+            return f"refusal|{event.key}", Alert(
+                level="info",
+                title=f"{event.key}: {payload.model} does not qualify",
+                cause="; ".join(f"{gate} {figure}" for gate, figure in sorted(payload.failed.items())),
+                consequence="the champion stays",
+            )
+        case Drift():
+            return f"drift|{event.key}", Alert(
+                level="warning",
+                title=f"{event.key}: drift ({payload.test})",
+                cause=f"{payload.detail}; just before it: {payload.cause}",
+                consequence=payload.action,
+                mend=f"kalibre hub retrain --symbol {symbol}" if payload.action == "retrain" else "",
+            )
+    return None
+
+
+@cache
+def _code_digest() -> str:
+    return sha256(Path(__file__).read_bytes()).hexdigest()
+
+
+def alarms_projection(settings: Settings) -> AlarmsProjection:
+    """Make the alarms that the settings describe."""
+    from kalibre.bars.calendars import get_calendar
+
+    market = settings.market
+    return AlarmsProjection(
+        [(symbol, market.timeframe) for symbol in market.symbols],
+        stale_bars=settings.risk.stale_bars,
+        calendar=get_calendar(market.calendar),
+    )
