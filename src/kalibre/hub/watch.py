@@ -180,8 +180,11 @@ def diagnosis(ending: Ending) -> tuple[str, bool]:
     # What ended itself well did not fail over a line that it wrote on the way.
     cause = next((cause for cause, sign in _CAUSES.items() if ending.code > 0 and sign.search(words)), "")
     told = f"{cause}: {told}" if cause else told
-    return (f"{told}; last words: {words}" if words else told), bool(cause) or ending.code == 2
+    return (f"{told}; last words: {words}" if words else told), bool(cause) or ending.code in _REFUSED
 
+
+_REFUSED = frozenset({2, 126, 127})
+"""Exit codes of what was asked for something that cannot be done, or is no program."""
 
 _CAUSES = {
     "disk full": re.compile(r"No space left on device|disk is full|disk quota exceeded|File too large", re.IGNORECASE),
