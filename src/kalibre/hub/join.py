@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 import msgspec
@@ -62,6 +63,9 @@ class Join:
         """Close of the newest complete bar."""
         self._waiting: dict[int, dict[str, Said]] = {}
         self._truths: dict[int, dict[str, Truth]] = {}
+        # Closes of both, oldest first: a forecaster may be a year ahead of another.
+        self._next: list[int] = []
+        self._oldest: list[int] = []
         self._released: dict[str, list[tuple[int, bool]]] = {}
 
     # --- what comes in ------------------------------------------------------------------------------------------------
@@ -74,13 +78,18 @@ class Join:
             heard = Said(forecast.p_up, "", forecast.abstained or "", late=False)
         else:
             heard = self._heard(forecast)
-        self._waiting.setdefault(close_ms, {}).setdefault(name, heard)
+        self._hear(name, close_ms, heard)
 
     def take_context(self, name: str, close_ms: int, label: str) -> None:
         """Take in what an annotator said: its label stands where a forecaster's model would."""
         if name in self._names and close_ms > self.done_ms:
-            heard = Said(None, label, "", late=False)
-            self._waiting.setdefault(close_ms, {}).setdefault(name, heard)
+            self._hear(name, close_ms, Said(None, label, "", late=False))
+
+    def _hear(self, name: str, close_ms: int, heard: Said) -> None:
+        if close_ms not in self._waiting:
+            self._waiting[close_ms] = {}
+            heappush(self._next, close_ms)
+        self._waiting[close_ms].setdefault(name, heard)
 
     def _heard(self, forecast: Forecast) -> Said:
         p_up, why = forecast.p_up, forecast.abstained or ""
@@ -92,8 +101,11 @@ class Join:
     def take_outcome(self, name: str, close_ms: int, outcome: Outcome) -> None:
         """Take in what a learner says became of a bar."""
         if name in self._names and outcome.told_ms:
+            if close_ms not in self._truths:
+                self._truths[close_ms] = {}
+                heappush(self._oldest, close_ms)
             truth = Truth(outcome.went_up, outcome.log_return, outcome.told_ms)
-            self._truths.setdefault(close_ms, {}).setdefault(name, truth)
+            self._truths[close_ms].setdefault(name, truth)
 
     def take_bench(self, name: str, from_ms: int, bench: Bench) -> None:
         """Take in that nobody waits for a forecaster any more, or that it is waited for again."""
@@ -115,7 +127,7 @@ class Join:
         """Return the oldest bar that is not done, if it is complete; `done` moves on."""
         if not self._waiting:
             return None
-        close_ms = min(self._waiting) if len(self._waiting) > 1 else next(iter(self._waiting))
+        close_ms = self._next[0]
         heard = self._waiting[close_ms]
         if len(heard) == len(self._names) and not self._released:
             return Complete(close_ms, heard, ())
@@ -128,13 +140,14 @@ class Join:
         """Return who is waited for, and since which bar."""
         if not self._waiting:
             return {}
-        close_ms = min(self._waiting)
+        close_ms = self._next[0]
         heard = self._waiting[close_ms]
         return {name: close_ms for name in self._names if name not in heard and not self.is_released(name, close_ms)}
 
     def done(self, close_ms: int) -> None:
-        """Go on to the next bar."""
-        self._waiting.pop(close_ms, None)
+        """Go on from the oldest bar to the next."""
+        del self._waiting[close_ms]
+        heappop(self._next)
         self.done_ms = close_ms
 
     def truth(self, close_ms: int, *, by_ms: int) -> Truth | None:
@@ -150,8 +163,8 @@ class Join:
 
     def forget(self, before_ms: int) -> None:
         """Forget what became of bars before a time."""
-        for close_ms in [close_ms for close_ms in self._truths if close_ms < before_ms]:
-            del self._truths[close_ms]
+        while self._oldest and self._oldest[0] < before_ms:
+            del self._truths[heappop(self._oldest)]
 
     # --- state --------------------------------------------------------------------------------------------------------
 
@@ -165,6 +178,7 @@ class Join:
         self.done_ms, waiting, truths, released = json.loads(state)
         self._waiting = {int(t): {name: Said(*one) for name, one in by.items()} for t, by in waiting}
         self._truths = {int(t): {name: Truth(*one) for name, one in by.items()} for t, by in truths}
+        self._next, self._oldest = sorted(self._waiting), sorted(self._truths)
         self._released = {name: [(int(t), bool(on)) for t, on in spans] for name, spans in released.items()}
 
 

@@ -45,11 +45,13 @@ def projections(settings: Settings) -> dict[str, Callable[[], Projection]]:
         name: partial(learner_projection, name, settings, load_checkpoint=partial(load_checkpoint, settings))
         for name in enabled_learners(settings)
     }
-    others: tuple[Callable[[Settings], Projection], ...]
-    others = (paper_projection, ensemble_projection, scorer_projection, alarms_projection)
-    for name, make in zip(JUDGED, others, strict=True):
-        made[name] = partial(make, settings)
-    return made
+    judged: tuple[tuple[str, Callable[[Settings], Projection]], ...] = (
+        ("paper", paper_projection),
+        ("ensemble", ensemble_projection),
+        ("scorer", scorer_projection),
+        ("alarms", alarms_projection),
+    )
+    return made | {name: partial(make, settings) for name, make in judged}
 
 
 def groups(settings: Settings) -> dict[str, tuple[str, ...]]:
