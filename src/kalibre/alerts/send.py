@@ -22,8 +22,6 @@ from kalibre.core.settings import AlertSettings, Settings
 if TYPE_CHECKING:
     from apprise.plugins.base import NotifyBase
 
-_logger = logging.getLogger(__name__)
-
 PATIENCE_S = 30.0
 """A target that has not answered by then counts as failed; apprise's own limits are 4 s to connect and 4 s to read."""
 
@@ -191,6 +189,7 @@ class _Attempt:
         self._target = target
         self._began = time.monotonic()
         self._seconds = 0.0
+        # Until the thread says otherwise: one that dies of something unheard of has not sent anything.
         self._error: AlertError | None = AlertError(f"{target.name}: the attempt broke off; it is tried again")
         self._thread = threading.Thread(
             target=self._run, args=(message, settings), name=f"alert {target.name}", daemon=True
@@ -208,7 +207,8 @@ class _Attempt:
         except AlertError as error:
             self._error = error
         except Exception as error:  # noqa: BLE001  (a thread has nobody to raise it to)
-            _logger.warning("alert to %s: %r", self._target.name, type(error).__name__)
+            said = plain(self._target.hide(f"{type(error).__name__}: {error}"), 400)
+            self._error = AlertError(f"{self._target.name}: the attempt broke off ({said}); it is tried again")
         self._seconds = time.monotonic() - self._began
 
     def result(self, deadline: float, patience_s: float) -> Result:

@@ -112,8 +112,8 @@ class Target:
                 f"address {self._place} of alerts.urls ({self.scheme}://...) cannot be used: {said}; "
                 "https://appriseit.com/services shows the form of each service"
             )
-        # An address may ask with ?redirect=yes&retry=5&optional=yes to be led on, to be tried again in here, and to have a
-        # failure count as a delivery.
+        # An address may ask with ?redirect=yes&retry=5&optional=yes to be led on, to be tried again in here, and that a
+        # failure counts as a delivery.
         plugin.redirects, plugin.retry, plugin.optional = False, 0, False
         plugin.overflow_mode = apprise.OverflowMode.SPLIT  # a long digest in parts; by default a service refuses it
         return plugin
