@@ -4,7 +4,7 @@ The kernel kills each worker with its supervisor, but not what a worker has star
 input which sessions live (`+4711`) and which have ended (`-4711`); when the input ends, the supervisor is gone, and
 every session that still lives is killed whole.
 
-    python -I -S keeper.py < pipe
+    python -I -S keeper.py [SESSION ...] < pipe
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> int:
     """Follow the input to its end, then kill what lives."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    sessions: set[int] = set()
+    sessions = {int(word) for word in sys.argv[1:]}
     for line in sys.stdin.buffer:
         word = line.strip()
         if word[1:].isdigit():

@@ -95,7 +95,7 @@ class Keeper:
     def _begun(self) -> subprocess.Popen[bytes]:
         script = Path(__file__).with_name("keeper.py")
         process = subprocess.Popen(  # noqa: S603  (a script of our own)
-            [sys.executable, "-I", "-S", str(script)],
+            [sys.executable, "-I", "-S", str(script), *map(str, self._sessions)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -114,5 +114,5 @@ class Keeper:
         with contextlib.suppress(OSError):
             self._input.close()
         self._process.wait()
+        # It is told of the sessions as it begins: there is no moment at which it knows of none.
         self._process = self._begun()
-        self._input.write(b"".join(b"+%d\n" % session for session in self._sessions))

@@ -233,20 +233,21 @@ def _spawned(watched: Watched, sight: Sight) -> Step:
 
 def _judged(watched: Watched, sight: Sight, limits: Limits) -> Step:
     now, beat = sight.now_s, sight.beat
-    passed = min(max(now - watched.looked_s, 0.0), limits.longest_look_s)
     new = beat is not None and beat.mark != watched.heard
-    watched = replace(
-        watched,
-        looked_s=now,
-        silent_s=0.0 if new else watched.silent_s + passed,
-        heard=beat.mark if beat is not None and new else watched.heard,
-    )
     said: tuple[Said, str] | None = None
     if new and beat is not None and not beat.slow and watched.state == "starting":
         watched = replace(watched, state="online", reason="")
         said = ("online", f"first heartbeat after {now - watched.spawned_s:.1f} s")
     slow = watched.state == "starting" or (beat is not None and beat.slow)
     limit = limits.starting_s if slow else limits.heartbeat_s
+    # However short the limit, it takes several looks in a row without a beat.
+    passed = min(max(now - watched.looked_s, 0.0), limits.longest_look_s, limit / 4)
+    watched = replace(
+        watched,
+        looked_s=now,
+        silent_s=0.0 if new else watched.silent_s + passed,
+        heard=beat.mark if beat is not None and new else watched.heard,
+    )
     if watched.silent_s > limit:
         phase = "" if beat is None else f" (phase {beat.phase}, position {beat.position})"
         reason = f"no heartbeat for {watched.silent_s:.1f} s{phase}, the limit is {limit:g} s"

@@ -74,7 +74,7 @@ def test_stop_and_start_mean_what_they_say_in_every_state() -> None:
 
 
 def test_asking_again_buys_a_hung_worker_no_time() -> None:
-    hung = look(online(), Sight(now_s=1.0, beat=beat(1)), replace(LIMITS, heartbeat_s=0.1))
+    hung = look(replace(online(), silent_s=LIMITS.heartbeat_s), Sight(now_s=1.0, beat=beat(1)), LIMITS)
     assert hung.act == "dump"
     asked_again = asked(hung.watched, "stop", "ada", 1.0, LIMITS)
     assert look(asked_again.watched, Sight(now_s=1.5), LIMITS).act == "kill"
