@@ -77,6 +77,18 @@ class League(Payload, frozen=True, kw_only=True):
     rows: tuple[Standing, ...]
 
 
+class Benched(Payload, frozen=True, kw_only=True):
+    """Who is not counted for doing worse than knowing nothing. Key: series; event time: end of the day that was judged.
+
+    It holds for the day after the next one that bars closed in, so that nobody waits for the judge.
+    """
+
+    kind = "benched"
+    names: tuple[str, ...]
+    changes: dict[str, str]
+    """Of each who was benched now, or came back, why."""
+
+
 class Score(Payload, frozen=True, kw_only=True):
     """How the newest matured forecasts turned out. Key: series|forecaster; event time: end of the period.
 
@@ -120,7 +132,7 @@ class Bench(Payload, frozen=True, kw_only=True):
     """From which bar on nobody waits for a forecaster (or does again). Key: forecaster; event time: that bar's close.
 
     Said by the supervisor or a person about a worker that has stopped; it holds for bars whose close is at or after the
-    event time. Who does worse than the dummies is waited for and not counted: that stands in the league.
+    event time. Who does worse than the dummies is waited for and not counted: that is said by `benched`.
     """
 
     kind = "bench"

@@ -11,11 +11,11 @@ import numpy as np
 from kalibre.core.hub_events import Drift
 from kalibre.evaluation.drift import Adwin, PageHinkley, kolmogorov_smirnov, population_stability
 
-_REFERENCE, _RECENT = 1_000, 500
+_REFERENCE, _RECENT = 4_000, 2_000
 """Forecasts that are compared: the first ones since the last alarm, and the newest."""
 _PSI_LIMIT, _KS_LEVEL = 0.25, 1e-4
-_THIN = 5
-"""Only every fifth forecast is compared: neighbours say nearly the same, and would pass for evidence."""
+_THIN = 20
+"""Only every twentieth forecast is compared: neighbours say nearly the same, and would pass for evidence."""
 _QUIET = 500
 """Forecasts after an alarm of a test until its next one."""
 _JUST_BEFORE = 200
@@ -27,17 +27,24 @@ class DriftWatch:
     """Four tests on one forecaster, and what happened before an alarm.
 
     ADWIN and Page-Hinkley watch the log-loss beyond that of the base rate at the same bar, so that a market that is
-    harder for everybody gives no alarm. PSI and Kolmogorov-Smirnov compare the probabilities that it says.
+    harder for everybody gives no alarm. PSI and Kolmogorov-Smirnov compare the probabilities that a fixed model says:
+    where they move, what comes in has moved. Who goes on learning says other things all the time, and is not compared.
+
+    Parameters
+    ----------
+    fixed
+        Whether it is a trained model that stays as it is until another is promoted.
 
     Examples
     --------
-    >>> watch = DriftWatch()
+    >>> watch = DriftWatch(fixed=False)
     >>> found = [a.test for k in range(4_000) for a in watch.take(0.0 if k < 2_000 else 0.5, 0.5, "online:0")]
     >>> "adwin" in found and "page_hinkley" in found
     True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, fixed: bool) -> None:
+        self._fixed = fixed
         self._adwin = Adwin(delta=1e-4)
         self._page_hinkley = PageHinkley(delta=0.005, threshold=10.0, least=100)
         self._reference: list[float] = []
@@ -59,12 +66,13 @@ class DriftWatch:
         if model != self._model:
             self._model_since = self._n if self._model else -1
             self._model = model
+            self._reference, self._recent = [], []
         found = []
         if alarm := self._adwin.take(excess_loss):
             found.append(("adwin", alarm.statistic, alarm.threshold, "its losses have risen against the base rate's"))
         if alarm := self._page_hinkley.take(excess_loss):
             found.append(("page_hinkley", alarm.statistic, alarm.threshold, "its losses keep above their mean"))
-        if self._n % _THIN == 0:
+        if self._fixed and self._n % _THIN == 0:
             found += self._compare(p_up)
         return [self._alarm(*one) for one in found if self._n >= self._quiet_until[one[0]]]
 
@@ -93,13 +101,12 @@ class DriftWatch:
     def _alarm(self, test: Any, statistic: float, threshold: float, detail: str) -> Drift:
         self._quiet_until[test] = self._n + _QUIET
         cause = self._cause()
-        champion = ":" not in self._model
-        action = "retrain" if champion else "it goes on learning"
+        action = "retrain" if self._fixed else "it goes on learning"
         return Drift(test=test, statistic=statistic, threshold=threshold, cause=cause, action=action, detail=detail)
 
     def _cause(self) -> str:
         if self._model_since >= 0 and self._n - self._model_since < _JUST_BEFORE:
-            return "reinitialisation" if ":" in self._model else "retrain"
+            return "retrain" if self._fixed else "reinitialisation"
         if self._regime_since >= 0 and self._n - self._regime_since < _JUST_BEFORE:
             return "regime switch"
         return "unknown"

@@ -42,8 +42,8 @@ class Tally:
 
     def __init__(self, window: int, *, horizon_bars: int) -> None:
         self._window, self._horizon = window, horizon_bars
-        # Twice the room: rows are appended in place, and only every `window` rows they move to the front.
-        self._rows = np.empty((2 * window, _FIELDS))
+        # Twice the room: forecasts are appended in place, and only every `window` of them they move to the front.
+        self._columns = np.empty((_FIELDS, 2 * window))
         self._end = 0
         self.n_new = 0
         """Forecasts that matured since the figures were last asked for."""
@@ -71,43 +71,31 @@ class Tally:
         margin
             How much more the ensemble's log-loss would have been without it; NaN where it had no part.
         """
-        if self._end == len(self._rows):
-            self._rows[: self._window] = self._rows[self._end - self._window :]
+        if self._end == 2 * self._window:
+            self._columns[:, : self._window] = self._columns[:, self._window :]
             self._end = self._window
         loss = log_loss_of(p_up, went_up=went_up)
-        self._rows[self._end] = (close_ms, p_up, went_up, loss, base_loss, log_return, margin)
+        self._columns[:, self._end] = (close_ms, p_up, went_up, loss, base_loss, log_return, margin)
         self._end += 1
         self.n_new += 1
         return loss
 
-    @property
-    def rows(self) -> FloatArray:
-        """The forecasts kept, oldest first."""
-        return self._rows[max(0, self._end - self._window) : self._end]
-
-    @property
-    def p_up(self) -> FloatArray:
-        """The probabilities kept, oldest first."""
-        return self.rows[:, _P]
-
-    def mean_loss(self) -> float | None:
-        """Return the mean log-loss; None with too few forecasts."""
-        return _known(self.rows[:, _LOSS].mean()) if len(self) >= _LEAST else None
+    def _column(self, place: int) -> FloatArray:
+        return self._columns[place, max(0, self._end - self._window) : self._end]
 
     def edge(self) -> Interval | None:
         """Return the mean gain in log-loss over the base rate, with an interval for overlapping horizons."""
         if len(self) < _LEAST:
             return None
-        rows = self.rows
-        return mean_interval(rows[:, _BASE_LOSS] - rows[:, _LOSS], overlap=self._horizon)
+        return mean_interval(self._column(_BASE_LOSS) - self._column(_LOSS), overlap=self._horizon)
 
     def marginal(self) -> float | None:
         """Return how much worse the ensemble's log-loss is without it; None where it had too small a part."""
-        margins = self.rows[:, _MARGIN]
+        margins = self._column(_MARGIN)
         margins = margins[~np.isnan(margins)]
         return float(margins.mean()) if len(margins) >= _LEAST else None
 
-    def figures(self, *, fee: float, horizons_per_year: float) -> dict[str, float | None]:
+    def figures(self, *, fee: float, horizons_per_year: float, calibrated: bool = True) -> dict[str, float | None]:
         """Return the figures of a score over the forecasts kept.
 
         Parameters
@@ -116,30 +104,28 @@ class Tally:
             What one side of a trade costs, as a share of its value.
         horizons_per_year
             Horizons, one after the other, in a year.
+        calibrated
+            Whether its calibration is asked for: that costs more than all the rest.
         """
         names = ("base_rate", "accuracy", "precision", "recall", "brier", "log_loss", "ece", "win_rate", "sharpe")
         if len(self) < _LEAST:
             return dict.fromkeys(names)
-        p, up, loss = self.rows[:, _P], self.rows[:, _UP], self.rows[:, _LOSS]
-        says_up = p > 0.5
-        hits = float((says_up * up).sum())
-        n_says, n_up = int(says_up.sum()), float(up.sum())
-        earned = self.rows[says_up, _RETURN] - 2.0 * fee
+        n, p, up = len(self), self._column(_P), self._column(_UP)
+        says_up = (p > 0.5).astype(np.float64)
+        n_says, n_up, hits = float(says_up.sum()), float(up.sum()), float(says_up @ up)
+        earned = says_up * (self._column(_RETURN) - 2.0 * fee)
+        miss = p - up
         return {
-            "base_rate": float(up.mean()),
-            "accuracy": float((says_up == (up > 0.5)).mean()),
+            "base_rate": n_up / n,
+            "accuracy": (n - n_says - n_up + 2.0 * hits) / n,
             "precision": hits / n_says if n_says else None,
             "recall": hits / n_up if n_up else None,
-            "brier": float(((p - up) ** 2).mean()),
-            "log_loss": float(loss.mean()),
-            "ece": self._calibration_error(p, up),
-            "win_rate": float((earned > 0).mean()) if n_says else None,
-            "sharpe": self._sharpe(np.where(says_up, self.rows[:, _RETURN] - 2.0 * fee, 0.0), horizons_per_year),
+            "brier": float(miss @ miss) / n,
+            "log_loss": float(self._column(_LOSS).sum()) / n,
+            "ece": self._calibration_error(p, up) if calibrated else None,
+            "win_rate": float((earned > 0.0).sum()) / n_says if n_says else None,
+            "sharpe": _sharpe(earned, horizons_per_year),
         }
-
-    def _sharpe(self, earned: FloatArray, horizons_per_year: float) -> float | None:
-        spread = float(earned.std())
-        return float(earned.mean()) / spread * math.sqrt(horizons_per_year) if spread > 0 else None
 
     def _calibration_error(self, p: FloatArray, up: FloatArray) -> float | None:
         """Return the calibration error without what noise adds to it, over bins of equally many forecasts."""
@@ -156,13 +142,14 @@ class Tally:
 
     def state(self) -> dict[str, Any]:
         """Return everything that later answers depend on."""
-        return {"rows": self.rows, "n_new": self.n_new}
+        kept = self._columns[:, max(0, self._end - self._window) : self._end]
+        return {"columns": kept, "n_new": self.n_new}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take on what `state` returned."""
-        rows = np.array(state["rows"])
-        self._rows[: len(rows)] = rows
-        self._end, self.n_new = len(rows), int(state["n_new"])
+        kept = np.array(state["columns"])
+        self._end, self.n_new = kept.shape[1], int(state["n_new"])
+        self._columns[:, : self._end] = kept
 
 
 def log_loss_of(p_up: float, *, went_up: bool) -> float:
@@ -195,5 +182,8 @@ def mean_interval(values: FloatArray, *, overlap: int) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def _known(value: Any) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _sharpe(earned: FloatArray, horizons_per_year: float) -> float | None:
+    """Return a year's Sharpe ratio of returns per horizon; None where they do not vary."""
+    n, total = len(earned), float(earned.sum())
+    variance = float(earned @ earned) / n - (total / n) ** 2
+    return total / n / math.sqrt(variance) * math.sqrt(horizons_per_year) if variance > 0.0 else None

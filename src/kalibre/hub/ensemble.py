@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kalibre.core.events import Event, Forecast, Outcome, new_event, series_key
-from kalibre.core.hub_events import Bench, EnsembleForecast, League
+from kalibre.core.hub_events import Bench, Benched, EnsembleForecast
 from kalibre.core.protocols import State
 from kalibre.core.settings import Settings
 from kalibre.core.timeframe import timeframe_ms
 from kalibre.hub.join import Complete, Join, complete_bars
-from kalibre.hub.periods import Periods, period_ms
+from kalibre.hub.periods import Periods, bench_ms
 from kalibre.learners import _calibration
 from kalibre.learners._calibration import RollingCalibration
 
@@ -90,7 +90,7 @@ class SeriesEnsemble:
 
     def __init__(self, forecasters: Sequence[str], *, horizon_bars: int, step_ms: int) -> None:
         self.join = Join(forecasters, horizon_bars=horizon_bars)
-        self.periods = Periods(period_ms(step_ms))
+        self.periods = Periods(bench_ms(step_ms))
         self._patience_ms = _PATIENCE * (horizon_bars + 1) * step_ms
         self._horizon = horizon_bars
         self._weights = Weights()
@@ -99,9 +99,9 @@ class SeriesEnsemble:
         self._waiting: list[Waiting] = []
         self._benched: dict[int, tuple[str, ...]] = {}
 
-    def take_league(self, end_ms: int, league: League) -> None:
-        """Take in who does worse than knowing nothing."""
-        self._benched[end_ms] = tuple(row.name for row in league.rows if row.benched)
+    def take_benched(self, end_ms: int, benched: Benched) -> None:
+        """Take in who did worse than knowing nothing up to the end of a day."""
+        self._benched[end_ms] = benched.names
 
     def forecasts(self) -> list[tuple[int, EnsembleForecast]]:
         """Return what can be said now: of each bar of which everyone has spoken, in the order of time."""
@@ -109,7 +109,7 @@ class SeriesEnsemble:
         for bar in complete_bars(self.join):
             needed = self.periods.before_last(bar.close_ms)
             if needed is not None and needed not in self._benched:
-                break  # the league that counts for this bar is not told yet
+                break  # who is benched at this bar is not told yet
             said.append((bar.close_ms, self._forecast(bar, self._benched.get(needed or -1, ()))))
             self.periods.enter(bar.close_ms)
             for end_ms in [end_ms for end_ms in self._benched if needed is not None and end_ms < needed]:
@@ -194,9 +194,9 @@ class SeriesEnsemble:
 class EnsembleProjection:
     """Says for each bar what its forecasters make of it together, once each has spoken or nobody waits for it.
 
-    Only the forecasts as they were first said count, not what corrections or later code made of them. The league of
-    the period before the last one says who is benched for doing worse than the base rate; a `bench` event says who is
-    not waited for at all.
+    Only the forecasts as they were first said count, not what corrections or later code made of them. `benched` of the
+    day before the last one says who does worse than the base rate and is not counted; a `bench` event says who is not
+    waited for at all.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ class EnsembleProjection:
     """
 
     name = NAME
-    reads = frozenset({"forecast", "outcome", "bench", "league"})
+    reads = frozenset({"forecast", "outcome", "bench", "benched"})
 
     def __init__(self, series: Sequence[tuple[str, str]], forecasters: Sequence[str], *, horizon_bars: int) -> None:
         self._series = {
@@ -232,7 +232,7 @@ class EnsembleProjection:
                 one.join.take_bench(event.key, event.event_time, event.payload)
             return [event for key in self._series for event in self._say(key)]
         key, _, name = event.key.rpartition("|")
-        if isinstance(event.payload, League):
+        if isinstance(event.payload, Benched):
             key = event.key
         one_series = self._series.get(key)
         if one_series is None or event.revision:
@@ -243,8 +243,8 @@ class EnsembleProjection:
             case Outcome() as outcome:
                 one_series.join.take_outcome(name, event.event_time, outcome)
                 return []
-            case League() as league:
-                one_series.take_league(event.event_time, league)
+            case Benched() as benched:
+                one_series.take_benched(event.event_time, benched)
         return self._say(key)
 
     def _say(self, key: str) -> list[Event]:

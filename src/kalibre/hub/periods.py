@@ -16,6 +16,11 @@ def period_ms(step_ms: int) -> int:
     return max(HOUR_MS, step_ms)
 
 
+def bench_ms(step_ms: int) -> int:
+    """Return how often it is decided who is benched: once a day, or a bar where that is longer."""
+    return max(DAY_MS, step_ms)
+
+
 class Periods:
     """The newest periods that bars were in.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kalibre.core.events import Event, Forecast, Outcome, new_event, series_key
-from kalibre.core.hub_events import Annotation, Bench, EnsembleForecast, League, Score, Standing
+from kalibre.core.hub_events import Annotation, Bench, Benched, EnsembleForecast, League, Score, Standing
 from kalibre.core.protocols import State
 from kalibre.core.settings import Settings
 from kalibre.core.timeframe import DAY_MS, timeframe_ms
@@ -21,7 +21,7 @@ from kalibre.hub._drift_watch import DriftWatch
 from kalibre.hub._dummies import DUMMIES, Dummies
 from kalibre.hub._tally import Tally, log_loss_of
 from kalibre.hub.join import Complete, Join, Said, complete_bars
-from kalibre.hub.periods import Periods, period_ms
+from kalibre.hub.periods import Periods, bench_ms, period_ms
 
 NAME = "scorer"
 REGIME = "regime"
@@ -60,7 +60,7 @@ class SeriesScore:
         self.key, self._fee, self._horizon = key, fee, horizon_bars
         self._forecasters = tuple(sorted(forecasters))
         self.join = Join((*self._forecasters, ensemble.NAME, *context), horizon_bars=horizon_bars)
-        self.periods = Periods(period_ms(step_ms))
+        self.periods, self._days = Periods(period_ms(step_ms)), Periods(bench_ms(step_ms))
         self._patience_ms = _PATIENCE * (horizon_bars + 1) * step_ms
         self._per_year = _YEAR_MS / step_ms / horizon_bars
         self._window = window
@@ -69,7 +69,8 @@ class SeriesScore:
         self._silent = dict.fromkeys(self._ranked, 0)
         self._benched: set[str] = set()
         self._dummies = Dummies(key)
-        self._watches = {name: DriftWatch() for name in (*self._forecasters, ensemble.NAME)}
+        watched = (*self._forecasters, ensemble.NAME)
+        self._watches = {name: DriftWatch(fixed=name == ensemble.CHAMPION) for name in watched}
         self._waiting: list[Waiting] = []
         self._weights: dict[int, tuple[float, dict[str, float]]] = {}
 
@@ -83,10 +84,11 @@ class SeriesScore:
         """Return what can be said now, in the order of time."""
         emitted: list[Event] = []
         for bar in complete_bars(self.join):
-            newest = self.periods.newest
-            if newest is not None and self.periods.end(bar.close_ms) > newest:
-                emitted += self._end_period(newest)
-            self.periods.enter(bar.close_ms)
+            for periods, end in ((self._days, self._end_day), (self.periods, self._end_period)):
+                newest = periods.newest
+                if newest is not None and periods.end(bar.close_ms) > newest:
+                    emitted += end(newest)
+                periods.enter(bar.close_ms)
             self._mature(bar.close_ms, emitted)
             self._note(bar)
         return emitted
@@ -153,13 +155,30 @@ class SeriesScore:
 
     def _end_period(self, end_ms: int) -> list[Event]:
         figures = {
-            name: tally.figures(fee=self._fee, horizons_per_year=self._per_year)
+            name: tally.figures(fee=self._fee, horizons_per_year=self._per_year, calibrated=name not in DUMMIES)
             for name, tally in self._tallies.items()
         }
         rows = tuple(self._standing(name, figures[name]) for name in self._ranked)
         emitted = [self._score(name, figures[name], end_ms) for name in (*self._forecasters, ensemble.NAME)]
         emitted.append(new_event(self.key, end_ms, League(window=self._window, rows=rows)))
         return emitted
+
+    def _end_day(self, end_ms: int) -> list[Event]:
+        changes = {}
+        for name in self._forecasters:
+            edge = self._tallies[name].edge()
+            if edge is None or len(self._tallies[name]) < _LEAST_TO_BENCH:
+                continue
+            told = (
+                f"its log-loss is {-edge.mean:+.5f} against the base rate's over {len(self._tallies[name])} forecasts"
+            )
+            if name not in self._benched and edge.high < 0.0:
+                self._benched.add(name)
+                changes[name] = f"benched: {told}, certainly worse ({-edge.low:+.5f} to {-edge.high:+.5f})"
+            elif name in self._benched and edge.mean >= 0.0:
+                self._benched.discard(name)
+                changes[name] = f"back: {told}, no worse any more"
+        return [new_event(self.key, end_ms, Benched(names=tuple(sorted(self._benched)), changes=changes))]
 
     def _score(self, name: str, figures: dict[str, float | None], end_ms: int) -> Event:
         tally = self._tallies[name]
@@ -170,11 +189,6 @@ class SeriesScore:
     def _standing(self, name: str, figures: dict[str, float | None]) -> Standing:
         tally = self._tallies[name]
         edge = tally.edge() if name != "base rate" else None
-        if name in self._forecasters and edge is not None:
-            if len(tally) >= _LEAST_TO_BENCH and edge.high < 0.0:
-                self._benched.add(name)
-            elif edge.mean >= 0.0:
-                self._benched.discard(name)
         return Standing(
             name=name,
             n=len(tally),
@@ -201,6 +215,7 @@ class SeriesScore:
             "rest": json.dumps(
                 [
                     self.periods.state(),
+                    self._days.state(),
                     sorted(self._benched),
                     self._silent,
                     self._waiting,
@@ -219,8 +234,9 @@ class SeriesScore:
         """Take on a state returned by `state`."""
         self.join.restore(str(state["join"]))
         self._dummies.restore(str(state["dummies"]))
-        periods, benched, self._silent, waiting, weights = json.loads(str(state["rest"]))
+        periods, days, benched, self._silent, waiting, weights = json.loads(str(state["rest"]))
         self.periods.restore(periods)
+        self._days.restore(days)
         self._benched = set(benched)
         self._waiting = [Waiting(*one) for one in waiting]
         self._weights = {int(close_ms): (float(whole), by) for close_ms, (whole, by) in weights}
@@ -234,9 +250,9 @@ class ScorerProjection:
     """Judges every forecaster on what became of its forecasts, period by period of the market's time.
 
     A period is told once a bar of the next one is complete, so that it depends on bars alone and never on who was
-    faster. Whoever does worse than the base rate with 95 % confidence over the window is benched: the ensemble no
-    longer counts it, it goes on in shadow, and comes back when its mean is no worse over the window. Forecasts of
-    back-filled bars are in no table.
+    faster. Whoever does worse than the base rate with 95 % confidence over the window is benched at the end of a day:
+    the ensemble no longer counts it, it goes on in shadow, and comes back when its mean is no worse over the window.
+    Forecasts of back-filled bars are in no table.
 
     Parameters
     ----------
