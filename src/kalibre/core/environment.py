@@ -85,8 +85,11 @@ def _meant(place: tuple[int | str, ...], model: type[BaseModel]) -> str:
     names = list(_names(model))
     written = ".".join(map(str, place))
     last = written.rpartition(".")[2]
-    # The same name elsewhere first: `symbols` above all sections is `market.symbols`.
-    near = [name for name in names if name.rpartition(".")[2] == last]
+    section = written.rpartition(".")[0]
+    inside = [name for name in names if section and name.rpartition(".")[0] == section]
+    near = difflib.get_close_matches(written, inside, n=1, cutoff=0.85)
+    # Then the same name elsewhere: `symbols` above all sections is `market.symbols`.
+    near += [name for name in names if name.rpartition(".")[2] == last]
     near += difflib.get_close_matches(written, names, n=1, cutoff=0.7)
     by_last = {name.rpartition(".")[2]: name for name in names}
     near += [by_last[one] for one in difflib.get_close_matches(last, by_last, n=1, cutoff=0.7)]

@@ -214,7 +214,7 @@ class AlertSettings(_Section):
     @classmethod
     def _addressed(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         for place, url in enumerate(value, start=1):
-            if re.fullmatch(r"[a-z][a-z0-9]*://\S+", url.get_secret_value(), re.IGNORECASE) is None:
+            if re.fullmatch(r"[a-z][a-z0-9]*://\S*", url.get_secret_value(), re.IGNORECASE) is None:
                 raise ValueError(
                     f"address {place} is not of the form service://rest, without blanks; one that holds a comma "
                     "has to stand in a JSON list"
