@@ -29,6 +29,7 @@ def build() -> typer.Typer:
     app.callback()(_root)
     for module in parts(__package__).values():
         app.registered_commands.extend(module.app.registered_commands)
+        app.registered_groups.extend(module.app.registered_groups)
     app.registered_commands.sort(key=_place)
     for command in app.registered_commands:
         command.cls = Verb
@@ -38,7 +39,7 @@ def build() -> typer.Typer:
 # Help lists the verbs in the order in which a user meets them; a verb that is not named here comes last.
 _ORDER = (
     *("init", "ingest", "gaps", "actions", "features", "train", "calibrate", "backtest", "report"),
-    *("promote", "rollback", "paper", "serve", "predict", "kill", "verify", "doctor", "demo"),
+    *("promote", "rollback", "paper", "hub", "serve", "predict", "kill", "alerts", "verify", "doctor", "demo"),
 )
 
 

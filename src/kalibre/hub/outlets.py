@@ -1,0 +1,59 @@
+"""What leaves the house: alerts to people, forecasts and signals to other programs, through the outbox."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from kalibre.core.errors import KalibreError, LogLockedError, LogUnavailableError
+from kalibre.core.settings import Settings
+from kalibre.hub.worker_process import WorkerProcess
+from kalibre.log.outbox import Outbox
+from kalibre.log.protocol import EventLog
+
+_PAUSE_S = 0.1
+_PUMP_S = 5.0
+_logger = logging.getLogger(__name__)
+
+
+def deliver(log: EventLog, settings: Settings, process: WorkerProcess) -> None:
+    """Deliver until told to stop. Where a target is away, its outbox waits and learning goes on."""
+    from kalibre.alerts.deliver import Dispatcher
+    from kalibre.alerts.memory import memory_path
+
+    dispatcher = Dispatcher(settings, memory_path(settings))
+    outboxes = [Outbox(log, "alerts", frozenset({"alert"}), dispatcher.deliver)]
+    closing: list[Callable[[], None]] = []
+    if settings.hub.redis_url:
+        from kalibre.log.redis_mirror import KINDS, RedisMirror
+
+        mirror = RedisMirror(settings.hub.redis_url)
+        closing.append(mirror.close)
+        outboxes.append(Outbox(log, "redis", KINDS, mirror.deliver))
+    pumped_s = 0.0
+    try:
+        while not process.should_stop():
+            head, moved = log.head(), 0
+            for outbox in outboxes:
+                try:
+                    moved += outbox.step()
+                except (LogUnavailableError, LogLockedError) as error:
+                    _logger.warning("the outbox waits: %s", error)
+            process.beat(head)
+            if time.monotonic() - pumped_s > _PUMP_S:
+                pumped_s = time.monotonic()
+                _pump(dispatcher.pump)
+            if not moved:
+                log.wait(head, _PAUSE_S, process.should_stop)
+    finally:
+        for close in closing:
+            close()
+
+
+def _pump(pump: Callable[[], object]) -> None:
+    """Send what quiet hours or a target that was away held back."""
+    try:
+        pump()
+    except KalibreError as error:
+        _logger.warning("%s", error)
