@@ -10,7 +10,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING
 
 from kalibre.api.app import create_app
@@ -25,11 +25,19 @@ if TYPE_CHECKING:
     from kalibre.api.front import Front
 
 _BACKLOG = 512
+_BEAT_S = 0.5
 GRACE_S = 5
 """Seconds that open requests and streams get when the server is told to end."""
 
 
-def serve(settings: Settings, *, announce: Callable[[str], None] | None = None, as_json: bool = False) -> None:
+def serve(
+    settings: Settings,
+    *,
+    announce: Callable[[str], None] | None = None,
+    as_json: bool = False,
+    beat: Callable[[int], None] | None = None,
+    login: Callable[[str, str], None] | None = None,
+) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Parameters
@@ -40,6 +48,10 @@ def serve(settings: Settings, *, announce: Callable[[str], None] | None = None, 
         Is told line by line where the server listens and how to call it; by default they go to stderr.
     as_json
         Print one JSON object of `address` and `key` (null where keys are set) on stdout as well.
+    beat
+        Is told twice a second, by the loop that answers, how far the log has been read: a loop that hangs stops.
+    login
+        Is told the address and the address by which a person logs in once.
 
     Raises
     ------
@@ -60,8 +72,10 @@ def serve(settings: Settings, *, announce: Callable[[str], None] | None = None, 
     if as_json:
         sys.stdout.write(json.dumps({"address": address, "key": app.service.session_key}) + "\n")
         sys.stdout.flush()
+    if login is not None:
+        login(address, f"{address}{app.service.sessions.new_login()}")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    _run(_server(app), listener)
+    _run(_server(app), listener, None if beat is None else _beating(app, beat))
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -131,13 +145,25 @@ def _server(app: Front) -> Server:
     )
 
 
-def _run(server: Server, listener: socket.socket) -> None:
+async def _beating(app: Front, beat: Callable[[int], None]) -> None:
+    while True:
+        beat(app.service.live.picture.seq)
+        await asyncio.sleep(_BEAT_S)
+
+
+def _run(server: Server, listener: socket.socket, beating: Coroutine[None, None, None] | None) -> None:
     import uvloop
+
+    async def run() -> None:
+        heart = None if beating is None else asyncio.create_task(beating, name="heart")
+        await server.serve(sockets=[listener])
+        if heart is not None:
+            heart.cancel()
 
     # A thread that computes (a fold, a posted history) hands the interpreter over after half a millisecond, not five.
     sys.setswitchinterval(0.0005)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(server.serve(sockets=[listener]))
+        runner.run(run())
 
 
 def _to_stderr(line: str) -> None:

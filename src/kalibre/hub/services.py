@@ -65,7 +65,7 @@ def run_worker(name: str, settings: Settings, process: WorkerProcess) -> None:
     run_projections(members(name, settings), settings, process)
 
 
-def announce(**what: str | None) -> None:
-    """Tell the supervisor's terminal something as a line of JSON."""
-    sys.stderr.write("kalibre-hub " + json.dumps(what) + "\n")
+def announce(address: str, login: str) -> None:
+    """Tell the supervisor's terminal where the page is, as a line of JSON."""
+    sys.stderr.write("kalibre-hub " + json.dumps({"address": address, "login": login}) + "\n")
     sys.stderr.flush()
