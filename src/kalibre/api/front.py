@@ -19,6 +19,7 @@ from kalibre.api import posted as post
 from kalibre.api.answers import Answer
 from kalibre.api.guard import check_length, require
 from kalibre.api.service import Answers, Service
+from kalibre.api.sessions import LOGIN_PATH
 from kalibre.core.errors import ApiError, KalibreError
 
 if TYPE_CHECKING:
@@ -30,8 +31,11 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 PREDICT = "/ml/predict"
-_OPEN = frozenset({"/", "/healthz", "/docs", "/openapi.json"})
-"""Paths that need no key even where keys are set: a probe has none, and the documentation holds no secret."""
+_OPEN = frozenset({"/", "/ai-learning-hub/monitoring", "/login", "/logout", "/healthz", "/docs", "/openapi.json"})
+"""Paths that need no key even where keys are set: a probe has none, and documentation and bare page hold no secret."""
+
+_PAGE = "/page/"
+"""What the page is made of lies under this path, open as well."""
 
 _DRAINED_BYTES = 64 * 1024 * 1024
 _JSON = (b"content-type", b"application/json")
@@ -74,6 +78,7 @@ class Front:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self.service.live.start()
+                self.service.hub.start()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 self.service.closing = True
@@ -87,7 +92,8 @@ class Front:
         method, path = scope["method"], scope["path"]
         try:
             try:
-                scopes = self.service.guard.admit(scope["headers"])
+                # Who logs in proves it by a one-time token, whatever cookie there is.
+                scopes = self.service.guard.admit(scope["headers"], "GET" if path == LOGIN_PATH else method)
             except ApiError:
                 await _drain(receive)
                 raise
@@ -98,7 +104,7 @@ class Front:
                 require(scopes, "read")
                 content = _encode(self._predict_stored(scope["query_string"]))
             else:
-                if path not in _OPEN and not scopes:
+                if path not in _OPEN and not scopes and not path.startswith(_PAGE):
                     require(scopes, "read")
                 await self._pass_on(scope, scopes, receive, send, started)
                 return

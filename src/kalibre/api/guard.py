@@ -6,15 +6,24 @@ browser sends (a name it has re-bound to 127.0.0.1 shows there) nor hide the `Or
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from kalibre.api.auth import ApiKeys, is_loopback
 from kalibre.core.errors import ApiError
 from kalibre.core.settings import ApiSettings
 
+if TYPE_CHECKING:
+    from kalibre.api.sessions import Session, Sessions
+
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Most that a request may carry: some 50,000 posted bars."""
+
+_LOOKED_AT = frozenset(
+    {b"host", b"origin", b"x-api-key", b"authorization", b"content-length", b"cookie", b"x-csrf-token"}
+)
 
 
 class Guard:
@@ -26,47 +35,54 @@ class Guard:
         Where the server listens and which names it answers to.
     keys
         The keys that it accepts.
+    sessions
+        The sessions of the page, if there is one.
     """
 
-    def __init__(self, api: ApiSettings, keys: ApiKeys) -> None:
+    def __init__(self, api: ApiSettings, keys: ApiKeys, sessions: Sessions | None = None) -> None:
         self.keys = keys
+        self._sessions = sessions
         self._public = not is_loopback(api.host)
         self._names = {"localhost", api.host.lower(), *(name.lower() for name in api.allowed_hosts)}
         self._known_hosts: set[bytes] = set()
 
-    def admit(self, headers: Iterable[tuple[bytes, bytes]]) -> frozenset[str]:
+    def admit(self, headers: Iterable[tuple[bytes, bytes]], method: str = "GET") -> frozenset[str]:
         """Return what the caller may do.
 
         Parameters
         ----------
         headers
             Lower-case names and values, as ASGI gives them.
+        method
+            What is not GET or HEAD and comes with a session's cookie has to prove that the page itself asks.
 
         Raises
         ------
         ApiError
-            400 for a missing or foreign Host, 403 for a foreign Origin, 401 for a wrong key, 413 for a long body.
+            400 for a missing or foreign Host, 403 for a foreign Origin or a missing proof, 401 for a wrong key, 413 for
+            a long body.
         """
-        host = origin = key = length = None
+        found: dict[bytes, bytes] = {}
         for name, value in headers:
-            if name == b"host":
-                if host is not None:
+            if name in _LOOKED_AT:
+                if name == b"host" and name in found:
                     raise ApiError("two Host headers: send one", status=400)
-                host = value
-            elif name == b"x-api-key":
-                key = value
-            elif name == b"content-length":
-                length = value
-            elif name == b"origin":
-                origin = value
-            elif name == b"authorization" and key is None and value[:7].lower() == b"bearer ":
-                key = value[7:].strip()
+                found[name] = value
+        host, origin, key = found.get(b"host"), found.get(b"origin"), found.get(b"x-api-key")
+        if key is None and found.get(b"authorization", b"")[:7].lower() == b"bearer ":
+            key = found[b"authorization"][7:].strip()
         if host not in self._known_hosts:
             self._check_host(host)
         if origin is not None:
             self._check_origin(origin, host or b"")
-        if length is not None:
-            check_length(int(length))
+        if b"content-length" in found:
+            check_length(int(found[b"content-length"]))
+        if key is None and b"cookie" in found and self._sessions is not None:
+            session = self._sessions.of_cookie(found[b"cookie"])
+            if session is not None:
+                if method not in ("GET", "HEAD"):
+                    _check_proof(session, found.get(b"x-csrf-token"), origin)
+                return session.scopes
         scopes = self.keys.caller(key)
         if scopes is None:
             raise ApiError(
@@ -116,6 +132,16 @@ def check_length(n_bytes: int) -> None:
     """
     if n_bytes > MAX_BODY_BYTES:
         raise ApiError(f"a body of {n_bytes} bytes is longer than {MAX_BODY_BYTES}: send fewer bars", status=413)
+
+
+def _check_proof(session: Session, proof: bytes | None, origin: bytes | None) -> None:
+    # A browser names the Origin of every request that changes something: one without is no page of ours.
+    if origin is None or proof is None or not hmac.compare_digest(proof, session.csrf.encode()):
+        raise ApiError(
+            "a session's cookie alone changes nothing: the page sends its token in X-CSRF-Token, with the Origin; load "
+            "the page again, or use a key in X-API-Key",
+            status=403,
+        )
 
 
 def _host_name(host: bytes) -> str:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 _LONGEST_HEAD = 4096
 _MOST_HEADS = 4096
 _BEGINNINGS = (b"POST /ml/predict ", b"GET /ml/predict ", b"GET /ml/predict?")
-_FORBIDDEN = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"connection"})
+_FORBIDDEN = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"connection", b"cookie"})
+"""Heads with these go the ordinary way; a cookie, because what is known by its head would outlive its session."""
 _HEAD = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncache-control: no-store\r\ncontent-length: %d\r\n\r\n%s"
 _PHRASES = {200: b"OK", 404: b"Not Found", 422: b"Unprocessable Content", 400: b"Bad Request", 503: b"Unavailable"}
 _encode = msgspec.json.Encoder().encode

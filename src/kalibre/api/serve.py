@@ -67,7 +67,8 @@ def serve(
     if app.service.session_key is not None:
         say(
             "no keys are set in [api.keys]: reading needs none, what changes state takes this run's own key\n"
-            f"  X-API-Key: {app.service.session_key}"
+            f"  X-API-Key: {app.service.session_key}\n"
+            f"or a session of the page, which this address opens once: {address}{app.service.sessions.new_login()}"
         )
     if as_json:
         sys.stdout.write(json.dumps({"address": address, "key": app.service.session_key}) + "\n")

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from kalibre.api._hub_actions import Heartbeat, Heartbeats, HubActions, LocalActions, read_heartbeats
 from kalibre.api.answers import Answer, Standing, answer
 from kalibre.api.auth import keys_of
 from kalibre.api.counters import Counters
 from kalibre.api.guard import Guard
+from kalibre.api.hub_view import HubView
 from kalibre.api.live import HEARTBEAT_LIMIT_S, LiveView, Picture, SeriesView
+from kalibre.api.sessions import Sessions
 from kalibre.core.clock import Clock, SystemClock, span_text
 from kalibre.core.errors import ApiError
 from kalibre.core.settings import Settings, make_home
@@ -54,19 +59,29 @@ class Service:
 
     def __init__(self, settings: Settings, *, log: EventLog | None = None, clock: Clock | None = None) -> None:
         keys, self.session_key = keys_of(settings.api)
-        self.guard = Guard(settings.api, keys)
+        self.clock = clock or SystemClock()
+        self.sessions = Sessions(
+            self.clock, file=settings.home / "run" / "sessions.json", place=str(settings.home.absolute())
+        )
+        self.guard = Guard(settings.api, keys, self.sessions)
         # Nobody needs the keys in clear from here on.
         self.settings = settings.model_copy(update={"api": settings.api.model_copy(update={"keys": {}})})
-        self.clock = clock or SystemClock()
         self.counters = Counters()
         self._log = log
         self._own_log = False
         self._opening = threading.Lock()
         self.live = LiveView(self.settings, self.log)
+        self.hub = HubView(self.settings, self.log)
+        self.heartbeats: Heartbeats = partial(read_heartbeats, settings.home / "run")
+        """Signs of life of the workers, by name."""
+        self.hub_actions: HubActions = LocalActions(self.settings, self.log, self._beats, self.clock)
+        """What the hub does on request; who runs the hub otherwise puts its own here."""
         self.step_ms = timeframe_ms(settings.market.timeframe)
         self._stale_ms = settings.risk.stale_bars * self.step_ms
         self._kill_file = str(settings.kill_file)
         self.streams = 0
+        self.reading = threading.Semaphore(2)
+        """Two at a time may read long stretches of the log: predictions come first."""
         self.closing = False
 
     def log(self) -> EventLog:
@@ -87,10 +102,14 @@ class Service:
                 self._own_log = True
             return self._log
 
+    def _beats(self) -> Mapping[str, Heartbeat]:
+        return self.heartbeats()
+
     def close(self) -> None:
         """Stop following the log, and close it if it was opened here."""
         self.closing = True
         self.live.stop()
+        self.hub.stop()
         with self._opening:
             if self._own_log and self._log is not None:
                 self._log.close()

@@ -97,14 +97,15 @@ def test_before_the_log_was_read_nothing_is_claimed(settings: Settings, log: Eve
     assert "\nkalibre_kill_engaged 1" in exposition(app.service)
 
 
-def test_the_bare_address_leads_to_the_documentation(settings: Settings, log: EventLog) -> None:
+def test_the_bare_address_is_the_page_and_leads_to_the_documentation(settings: Settings, log: EventLog) -> None:
     async def without_key(path: str) -> httpx.Response:
         transport = httpx.ASGITransport(app=create_app(settings, log=log))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.get(path)
 
     answer = asyncio.run(without_key("/"))
-    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert 'href="/docs"' in answer.text
 
 
 def test_a_damaged_log_ends_a_single_forecast_at_once(

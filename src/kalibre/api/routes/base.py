@@ -72,6 +72,14 @@ def scopes_of(request: Request) -> frozenset[str]:
     return scopes
 
 
+def by_of(request: Request) -> str:
+    """Return who asks, for the record: a session of the page by its name, else a key."""
+    session = service_of(request).sessions.of_cookie(request.headers.get("cookie", "").encode("latin-1"))
+    if session is not None and "x-api-key" not in request.headers and "authorization" not in request.headers:
+        return session.name
+    return "api:admin" if "admin" in scopes_of(request) else "api"
+
+
 def needs(scope: str) -> Any:
     """Make a dependency that refuses callers without a scope."""
 

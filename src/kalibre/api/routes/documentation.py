@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 
 from kalibre.api.pages import documentation_page
 
@@ -17,9 +17,3 @@ def documentation(request: Request) -> HTMLResponse:
     # The door has checked the name: it is one of this server's.
     page = documentation_page(request.app.openapi(), address=request.headers["host"])
     return HTMLResponse(page, headers={"content-security-policy": policy})
-
-
-@router.get("/")
-def front_page() -> RedirectResponse:
-    """Send who types the bare address to the page that explains the others."""
-    return RedirectResponse("/docs")

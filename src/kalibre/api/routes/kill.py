@@ -9,7 +9,7 @@ from pydantic import Field
 
 from kalibre.api.auth import may_stop
 from kalibre.api.guard import require
-from kalibre.api.routes.base import Command, View, errors, scopes_of, service_of
+from kalibre.api.routes.base import Command, View, by_of, errors, scopes_of, service_of
 from kalibre.core.errors import ApiError
 
 router = APIRouter(tags=["kill"])
@@ -54,7 +54,7 @@ def kill(
     elif not may_stop(scopes):
         require(scopes, "kill")
     file, clock = service.settings.kill_file, service.clock
-    by = "api:admin" if "admin" in scopes else "api"
+    by = by_of(request)
     if command.release:
         state = KillSwitch(service.log(), file, clock).release(by)
     else:
