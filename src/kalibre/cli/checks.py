@@ -51,6 +51,9 @@ def verify(
     function: Annotated[
         str | None, typer.Option("--function", help="Yours: package.module:name, from Bars to a dict of columns.")
     ] = None,
+    projection: Annotated[
+        str | None, typer.Option("--of", help="state: a learner, ensemble, scorer, ... of the hub, or all.")
+    ] = None,
     warmup: Annotated[int, typer.Option("--warmup", min=0, help="Bars of warm-up of the columns of --function.")] = 0,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -74,8 +77,10 @@ def verify(
         emit(result, as_json=as_json, show=lambda console: console.print(_lines(head, damage), markup=False))
         if damage:
             raise typer.Exit(EXIT_FAILED)
-    else:
+    elif projection is None:
         _verify_state(settings, as_json=as_json)
+    else:
+        _verify_learnt(settings, projection, as_json=as_json)
 
 
 def _lines(head: int, damage: list[str]) -> str:
@@ -206,6 +211,33 @@ def _verify_state(settings: Settings, *, as_json: bool) -> None:
 
     emit({"equal": found.equal, **msgspec.structs.asdict(found)}, as_json=as_json, show=show)
     if not found.equal:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _verify_learnt(settings: Settings, name: str, *, as_json: bool) -> None:
+    import msgspec
+
+    from kalibre.hub.rebuild import rebuild
+    from kalibre.hub.worker import projections
+
+    with opened_log(settings) as log, progress(as_json=as_json) as report:
+        chosen = [one for one in projections(settings) if log.progress(one)] if name == "all" else [name]
+        found = [rebuild(log, settings, one, progress=report) for one in chosen]
+    equal = all(one.equal for one in found)
+
+    def show(console: Console) -> None:
+        for one in found:
+            told = f"{one.events_read:,} events read, {one.emissions:,} emitted, {one.states} stored states compared"
+            console.print(
+                f"{one.projection}: learned state equals replay: {'yes' if one.equal else 'no'} ({told})\n"
+                f"  state at {one.position:,}: sha256 {one.digest}",
+                markup=False,
+            )
+            for difference in one.differences:
+                console.print(f"  {difference}", markup=False)
+
+    emit({"equal": equal, "projections": [msgspec.to_builtins(one) for one in found]}, as_json=as_json, show=show)
+    if not equal:
         raise typer.Exit(EXIT_FAILED)
 
 
