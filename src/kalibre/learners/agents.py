@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+import kalibre.learners._agents_votes as votes
 from kalibre.core.errors import LearnerError
 from kalibre.core.learning import Moment, Sample, Seat
 from kalibre.core.protocols import State
-from kalibre.learners import _agents_votes as votes
 from kalibre.learners._agents_panel import PANEL
 
 _COIN, _BASE_RATE, _TRACKER = "coin", "base_rate", "tracker"

@@ -411,3 +411,14 @@ def test_regret_on_a_real_year_is_within_the_bound(shared_data: Path, horizon: i
     assert told["regret"] <= LN_N
     assert loss / n == pytest.approx(panel.show()["loss"], rel=1e-9)
     assert loss / n < math.log(2.0)
+
+
+def test_an_edit_of_any_of_its_files_is_another_version() -> None:
+    """The digest of a learner's code follows `kalibre.learners.NAME`, as its files are written."""
+    import inspect
+    import re
+
+    import kalibre.learners.agents as module
+
+    found = set(re.findall(r"kalibre\.learners\.(\w+)", inspect.getsource(module)))
+    assert {path.stem for path in Path(module.__file__).parent.glob("_agents_*.py")} <= found
