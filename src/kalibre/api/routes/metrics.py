@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from kalibre.api._hub_samples import hub_samples
 from kalibre.api.exposition import exposition
 from kalibre.api.routes.base import errors, needs, service_of
 
@@ -18,4 +19,8 @@ router = APIRouter(tags=["metrics"])
 )
 def metrics(request: Request) -> Response:
     """Show every metric, in base units."""
-    return Response(exposition(service_of(request)), media_type="text/plain; version=0.0.4; charset=utf-8")
+    from kalibre.hub.metrics import exposition as hub_exposition
+
+    service = service_of(request)
+    text = exposition(service) + hub_exposition(hub_samples(service))
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
