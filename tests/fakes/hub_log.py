@@ -51,7 +51,7 @@ class _Series:
     def returns(self, n: int) -> list[float]:
         """Look at the next returns, which nobody else can."""
         while len(self.coming) < n:
-            if self.rng.random() < 0.04:
+            if self.rng.random() < 0.06:
                 self.regime = int(self.rng.integers(len(REGIMES)))
             drift, sigma = ((2e-4, 0.0018), (-2e-4, 0.0019), (0.0, 0.0045))[self.regime]
             self.coming.append(float(drift + sigma * self.rng.standard_t(5)))

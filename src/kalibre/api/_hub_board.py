@@ -62,22 +62,20 @@ class Ring:
 
     def put(self, name: Any, value: Any, seq: int) -> None:
         """Put a point in its place."""
-        points = self._points
         if not self.by_id:
-            points.pop(name, None)
-        elif points and name not in points:
+            self._points.pop(name, None)
+        elif self._points and name not in self._points:
             self._order()
-            newest = next(reversed(points))
-            if name < newest:
-                if len(points) >= self.size and name < next(iter(points)):
+            if name < next(reversed(self._points)):
+                if len(self._points) >= self.size and name < next(iter(self._points)):
                     return  # older than everything kept
                 self._sorted = False
-        points[name] = (value, seq)
+        self._points[name] = (value, seq)
         self._changes.append((seq, name))
         self.last_seq = max(self.last_seq, seq)
-        if len(points) > self.size:
+        if len(self._points) > self.size:
             self._order()
-            del points[next(iter(points))]
+            del self._points[next(iter(self._points))]
 
     def values(self) -> list[Any]:
         """Return every point, in order."""
@@ -101,8 +99,9 @@ class Ring:
             return True, self.values()
         if len(changed) >= len(self._points):
             return True, self.values()
-        found = {name: self._points[name][0] for name in reversed(changed) if name in self._points}
-        return False, [found[name] for name in sorted(found)] if self.by_id else list(found.values())
+        # Of several changes the last one says where a point stands now.
+        names = [name for name in reversed(dict.fromkeys(changed)) if name in self._points]
+        return False, [self._points[name][0] for name in (sorted(names) if self.by_id else names)]
 
     def _order(self) -> None:
         if not self._sorted:

@@ -32,7 +32,7 @@ BY_BAR = frozenset(
 )
 """Come with bars: of a long log only those of the newest bars are read."""
 BY_COUNT = {
-    **dict.fromkeys(("command", "checkpoint", "job", "worker", "alert", "bench"), 1_000),
+    **dict.fromkeys(("command", "checkpoint", "job", "worker", "alert", "bench", "benched"), 1_000),
     **dict.fromkeys(("model", "promotion", "model_unable", "refusal", "corporate_action"), 300),
     **{"gap": _MOST_GAPS, "quarantine": _MOST_GAPS, "kill": 1, "automation": 1, "tick": 1},
 }
@@ -78,6 +78,7 @@ class Fold:
             hub.Score: self._score,
             hub.Drift: self._drift,
             hub.Bench: self._bench,
+            hub.Benched: self._benched,
             hub.Command: self._command,
             hub.Checkpoint: self._checkpoint,
             hub.Job: self._job,
@@ -179,7 +180,7 @@ class Fold:
     def _annotation(self, event: Event, note: hub.Annotation) -> None:
         series, _, name = event.key.rpartition("|")
         self._put(event, f"{series}/note/{name}", note)
-        if note.label:
+        if note.label and not note.about:  # of the market, not of a model
             point = (event.event_time, note.label)
             self.board.ring(f"{series}/labels/{name}", N_POINTS).put(event.event_time, point, event.seq)
 
@@ -237,6 +238,9 @@ class Fold:
 
     def _bench(self, event: Event, bench: hub.Bench) -> None:
         self._put(event, f"bench/{event.key}", bench, by_time=False)
+
+    def _benched(self, event: Event, benched: hub.Benched) -> None:
+        self._put(event, f"{event.key}/benched", benched)
 
     def _command(self, event: Event, command: hub.Command) -> None:
         if command.verb in ("pause", "resume"):

@@ -62,7 +62,9 @@ def read_range(log: EventLog, series: str, start_ms: int, end_ms: int, points: i
     if n_bars > _FINE_BARS:
         found["left_out"] = ["forecasts", "signals", "equity", "labels"]
         return found
-    for event in _slices(log, {"forecast", "ensemble", "signal", "account", "annotation"}, None, start_ms, end_ms):
+    spoken = {"forecast", "ensemble", "signal", "account", "annotation"}
+    # What is said of a bar is said at its close.
+    for event in _slices(log, spoken, None, start_ms + 1, end_ms + 1):
         if event.key.rpartition("|")[0] == series:
             _sort(event, found)
     for lines in (found["forecasts"], found["equity"]):

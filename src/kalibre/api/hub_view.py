@@ -62,6 +62,8 @@ class HubView:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="kalibre-hub-view", daemon=True)
         self._beat = time.monotonic()
+        self.hosts: dict[str, str] = {}
+        """Which worker runs a learner, the ensemble or the champion."""
         self.ready = False
         self.problem = "the server is starting: it has not read the log yet"
 
@@ -156,9 +158,11 @@ class HubView:
 
     def draw_once(self) -> None:
         """Look at the log once, in the caller's own thread and instead of `start`."""
+        self.hosts = _hosts(self._settings)
         self._begin(self._open_log())
 
     def _follow(self) -> None:
+        self.hosts = _hosts(self._settings)
         while not self._stop.is_set():
             try:
                 self._follow_log(self._open_log())
@@ -256,6 +260,15 @@ class HubView:
                 break
         # A back-filled bar comes late: in the order of time they are a line.
         return sorted(bars, key=lambda event: event.event_time)[-N_POINTS:]
+
+
+def _hosts(settings: Settings) -> dict[str, str]:
+    from kalibre.hub.worker import groups
+
+    hosts = {one: worker for worker, members in groups(settings).items() for one in members}
+    if "paper" in hosts:
+        hosts["champion"] = hosts["paper"]
+    return hosts
 
 
 def _hook(value: Any) -> Any:

@@ -25,7 +25,7 @@ async function begin(symbol) {
   if (response.status === 401 || response.status === 403) return setLink(false, true);
   if (!response.ok) throw new Error(String(response.status));
   const state = await response.json();
-  store.learners = state.learners;
+  Object.assign(store, { learners: state.learners, hosts: state.hosts });
   takeState(state);
   follow();
 }
@@ -96,7 +96,7 @@ function renderTop() {
   const state = store.refused ? "refused" : !store.linked ? "lost" : trouble ? "trouble" : "linked";
   put(byId("link"), [h("span", { class: `lamp ${state}`, "aria-hidden": "true" }), h("span", null, t(`link.${state}`)), h("small", null, store.now ? t("position", { seq: number(store.seq, 0) }) : "")]);
   const theme = document.documentElement.dataset.theme ?? "auto";
-  byId("theme").textContent = t(`theme.${theme}`);
+  put(byId("theme"), [h("span", { "aria-hidden": "true" }, { auto: "◐", light: "☀", dark: "☾" }[theme]), h("span", { class: "word" }, t(`theme.${theme}`))]);
   byId("theme").setAttribute("aria-label", t("theme", { theme: t(`theme.${theme}`) }));
   for (const one of document.querySelectorAll("[data-act=lang]")) one.setAttribute("aria-pressed", String(one.dataset.lang === language()));
   put(byId("you"), store.you.csrf

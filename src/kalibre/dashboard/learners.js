@@ -17,12 +17,16 @@ function pausedBy(name) {
 }
 
 const benchOf = (name) => [value(`bench/${name}`), value(`bench/${store.chosen}|${name}`)].find((one) => one?.benched);
-const rowOf = (name) => value(`${store.chosen}/league`)?.rows.find((row) => row.name === name);
+const outOfForm = (name) => value(`${store.chosen}/benched`)?.names.includes(name) || value(`${store.chosen}/league`)?.rows.find((row) => row.name === name)?.benched;
+
+// In which worker something runs: learners share one unless each was given its own.
+export const hostOf = (name) => store.hosts?.[name] ?? name;
 
 // Whether the process lives, by its worker's word and its heartbeat; a learner in a group goes by what it last said.
 export function processState(name) {
-  const worker = value(`worker/${name}`);
-  const beat = store.now?.beats[name];
+  const host = hostOf(name);
+  const worker = value(`worker/${host}`);
+  const beat = store.now?.beats[host];
   if (worker?.state === "error") return "error";
   if (worker?.state === "stopped") return "offline";
   if (worker && worker.state !== "online") return worker.state;
@@ -49,13 +53,13 @@ export function renderLearners() {
     const known = store.learners.includes(name);
     const states = [processState(name)];
     const benched = benchOf(name);
-    if (benched || rowOf(name)?.benched) states.push("benched");
+    if (benched || outOfForm(name)) states.push("benched");
     if (pausedBy(name)) states.push("paused");
-    const now = said ? (said.v.p_up === null ? "–" : percent(said.v.p_up)) : note ? (note.v.label ? named("regime", note.v.label) : t("annotates")) : "–";
+    const now = said ? (said.v.p_up === null ? "–" : percent(said.v.p_up)) : note ? (note.v.label && !note.v.about ? named("regime", note.v.label) : t("annotates")) : "–";
     const at = said ?? note;
-    const beat = store.now?.beats[name];
+    const beat = store.now?.beats[hostOf(name)];
     const silent = said?.v.p_up === null ? said.v.abstained : note?.v.abstained;
-    const figure = (text, from, kind) => h("td", { class: from ? aged(kind, from.at, "n") : "n", "data-aged": true }, h("b", null, from ? text : "–"), from ? h("small", null, age(kind, "market", from.at)) : null);
+    const figure = (text, from, kind) => h("td", { class: from ? aged(kind, from.at, "n") : "n none", "data-aged": true }, h("b", null, from ? text : "–"), from ? h("small", null, age(kind, "market", from.at)) : null);
     return h("tr", { "data-key": name },
       h("th", { scope: "row" }, h("span", { class: "who" }, names.includes(name) ? swatch(lookOf(name, names)) : null, named("learner", name)), h("small", null, note && !said ? t("annotator") : known || said ? t("forecaster") : "")),
       h("td", null, states.map((state) => chip(state)), benched ? h("small", null, benched.reason) : null,
@@ -129,9 +133,9 @@ export function renderLeague() {
   const [low, high] = [Math.min(0, ...ends), Math.max(0, ...ends)];
   const at = (one) => 2 + ((one - low) / (high - low || 1)) * 96;
   const body = rows.map((row, i) => {
-    const beat = store.now?.beats[row.name];
+    const beat = store.hosts?.[row.name] === row.name ? store.now?.beats[row.name] : undefined; // a shared worker's cost is nobody's own
     return h("tr", { class: row.dummy ? "dummy" : "", "data-key": row.name },
-      h("td", { class: "n" }, row.dummy ? "" : rows.slice(0, i + 1).filter((one) => !one.dummy).length),
+      h("td", { class: row.dummy ? "n none" : "n" }, row.dummy ? "" : rows.slice(0, i + 1).filter((one) => !one.dummy).length),
       h("th", { scope: "row" }, named(row.dummy ? "dummy" : "learner", row.name), row.dummy ? h("small", null, t("dummy")) : null, row.benched ? h("small", null, chip("benched")) : null),
       h("td", { class: "n" }, row.edge === null ? "–" : signed(row.edge, 4)),
       h("td", null, row.edge === null || row.edge_low === null ? null : s("svg", { viewBox: "0 0 100 12", class: "whisker", preserveAspectRatio: "none", "aria-hidden": "true" },
@@ -140,8 +144,8 @@ export function renderLeague() {
         s("rect", { x: at(row.edge) - 1.2, y: 2.5, width: 2.4, height: 7, rx: 1, class: row.edge_low > 0 ? "fill--good" : row.edge_high < 0 ? "fill--bad" : "fill--soft" })),
         h("small", { class: "n" }, row.edge_low === null ? "" : `${signed(row.edge_low, 3)} … ${signed(row.edge_high, 3)}`)),
       h("td", { class: "n" }, number(row.log_loss, 4)), h("td", { class: "n" }, percent(row.accuracy)), h("td", { class: "n" }, number(row.ece, 3)),
-      h("td", { class: "n" }, row.marginal === null ? "–" : signed(row.marginal, 4)), h("td", { class: "n" }, number(row.n, 0)),
-      h("td", { class: "n" }, beat ? bytes(beat.rss_bytes) : "–", beat ? h("small", null, `${number(beat.cpu_s, 0)} s`) : null));
+      h("td", { class: row.marginal === null ? "n none" : "n" }, row.marginal === null ? "–" : signed(row.marginal, 4)), h("td", { class: "n" }, number(row.n, 0)),
+      h("td", { class: beat ? "n" : "n none" }, beat ? bytes(beat.rss_bytes) : "–", beat ? h("small", null, `${number(beat.cpu_s, 0)} s`) : null));
   });
   const heads = ["rank", "forecaster", "edge", "interval", "loss", "accuracy", "ece", "marginal", "n", "cost"].map((one) => ({ text: t(one), class: ["forecaster", "interval"].includes(one) ? "" : "n" }));
   put(byId("league-body"), [

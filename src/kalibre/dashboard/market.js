@@ -216,12 +216,12 @@ function gauge(p) {
 function explanation(key) {
   const note = cell(`${key}/note/explain`);
   if (!note) return [];
-  const values = Object.entries(note.v.values).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).slice(0, 6);
+  const values = Object.entries(note.v.values).filter(([name]) => name !== "bias" && name !== "rest").sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).slice(0, 6);
   const most = Math.max(...values.map(([, one]) => Math.abs(one)), 1e-12);
   return [h("div", { class: aged("forecast", note.at, "why"), "data-aged": true },
     h("h3", null, t("why")),
     note.v.abstained ? h("p", { class: "note" }, note.v.abstained) : null,
-    why.key === `${key} ${note.at} ${language()}` ? why.words.map((line) => h("p", null, line)) : null,
+    why.key === `${key} ${note.at} ${language()}` ? h("p", null, why.words[0]) : null,
     h("ul", { class: "plain" }, values.map(([name, one]) => h("li", { class: "adds", "data-key": name }, h("span", { class: "feature" }, name), bar(one / most), h("span", { class: "n" }, signed(one, 3))))),
     h("p", { class: "note" }, note.v.about ? t("of_model", { model: note.v.about }) : "", note.v.about ? " · " : "", age("forecast", "market", note.at)))];
 }

@@ -46,8 +46,8 @@ export function renderWorkers() {
     return h("tr", { "data-key": name }, h("th", { scope: "row" }, named("learner", name)),
       h("td", null, chip(state), worker?.v.reason ? h("small", null, worker.v.reason) : null),
       h("td", { class: beat ? aged("beat", beat.age_s, "n") : "n", "data-aged": true }, beat ? age("beat", "beat", beat.age_s) : worker ? h("small", null, t("since"), " ", age("record", "wall", worker.at)) : "–"),
-      h("td", { class: "n" }, worker ? number(worker.v.restarts, 0) : "–"), h("td", { class: "n" }, beat ? bytes(beat.rss_bytes) : "–"),
-      h("td", { class: "n" }, lag === null ? "–" : number(lag, 0)),
+      h("td", { class: worker ? "n" : "n none" }, worker ? number(worker.v.restarts, 0) : "–"), h("td", { class: beat ? "n" : "n none" }, beat ? bytes(beat.rss_bytes) : "–"),
+      h("td", { class: lag === null ? "n none" : "n" }, lag === null ? "–" : number(lag, 0)),
       h("td", { class: "acts" }, act("restart", name), ["offline", "error"].includes(state) ? act("start", name) : act("stop", name)));
   });
   put(byId("workers-body"), [table(t("workers"), ["worker", "state", "heartbeat", "restarts", "memory", "behind", "acts"].map((one) => ({ text: t(one), class: ["heartbeat", "restarts", "memory", "behind"].includes(one) ? "n" : "" })), rows, { class: "tall" })]);

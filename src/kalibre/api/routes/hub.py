@@ -56,7 +56,10 @@ class Now(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """Everything that the page shows; `board` holds named values and rings of points, up to position `seq`."""
+    """Everything that the page shows; `board` holds named values and rings of points, up to position `seq`.
+
+    `learners` are those that run, `hosts` says in which worker.
+    """
 
     seq: int
     version: str
@@ -65,6 +68,7 @@ class State(msgspec.Struct, frozen=True):
     stale_bars: int
     horizon_bars: int
     learners: tuple[str, ...]
+    hosts: dict[str, str]
     now: Now
     you: You
     board: msgspec.Raw
@@ -159,7 +163,8 @@ def state(request: Request, symbol: Symbol = None) -> Response:
             chosen=series,
             stale_bars=service.settings.risk.stale_bars,
             horizon_bars=service.settings.model.horizon_bars,
-            learners=part_names("kalibre.learners"),
+            learners=service.settings.hub.learners or part_names("kalibre.learners"),
+            hosts=service.hub.hosts,
             now=now_of(service),
             you=you,
             board=msgspec.Raw(board),
@@ -187,7 +192,8 @@ def series(
     if from_ms is None:
         found: dict[str, Any] = {"bars": hub.points(f"{key}/bars"), "left_out": []}
         names = {"p": "forecasts", "signals": "signals", "fills": "fills", "equity": "equity", "labels": "labels"}
-        found |= {shown: hub.rings(f"{key}/{name}/") for name, shown in names.items()}
+        for name, shown in names.items():
+            found[shown] = {one: line[-points:] for one, line in hub.rings(f"{key}/{name}/").items()}
         found["bars"] = found["bars"][-points:]
     else:
         until_ms = to_ms if to_ms is not None else service.clock.now_ms() + max(0, hub.market_lead_ms) + step_of(key)

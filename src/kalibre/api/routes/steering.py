@@ -10,9 +10,7 @@ from pydantic import Field
 from kalibre.api.routes.base import Command, View, by_of, errors, needs, service_of
 from kalibre.api.service import Service
 from kalibre.core.catalog import part_names
-from kalibre.core.errors import ApiError
-from kalibre.core.events import new_event
-from kalibre.core.hub_events import Checkpoint
+from kalibre.core.errors import ApiError, HubError, SnapshotError
 from kalibre.core.hub_events import Command as Word
 
 router = APIRouter(tags=["hub"])
@@ -82,7 +80,7 @@ class TestedView(View):
     results: list[dict[str, Any]]
 
 
-@router.post("/hub/command", responses=errors(404, 405, 413), dependencies=[needs("operate")])
+@router.post("/hub/command", responses=errors(404, 405, 409, 413), dependencies=[needs("operate")])
 def command(request: Request, command: LearnerCommand) -> CommandView:
     """Pause, resume or reset a learner, or have it go on from a checkpoint; it obeys at its next bar."""
     service = service_of(request)
@@ -93,12 +91,10 @@ def command(request: Request, command: LearnerCommand) -> CommandView:
             status=422,
         )
     _check_learner(service, command.learner)
-    if command.verb == "restore":
-        _check_checkpoint(service, command.learner, command.checkpoint)
     return _say(request, command.learner, command.verb, command.reason, command.checkpoint)
 
 
-@router.post("/hub/checkpoint", responses=errors(404, 405, 413), dependencies=[needs("operate")])
+@router.post("/hub/checkpoint", responses=errors(404, 405, 409, 413), dependencies=[needs("operate")])
 def checkpoint(request: Request, command: CheckpointCommand) -> CommandView:
     """Ask a learner's worker for a checkpoint now."""
     _check_learner(service_of(request), command.learner)
@@ -133,21 +129,26 @@ def _check_learner(service: Service, learner: str) -> None:
         raise ApiError(f"learner {learner[:80]!r} is unknown: choose one of {', '.join(known)}", status=404)
 
 
-def _check_checkpoint(service: Service, learner: str, digest: str) -> None:
-    for event in service.log().read(kinds={"checkpoint"}, key=learner):
-        if isinstance(event.payload, Checkpoint) and event.payload.digest == digest:
-            return
-    raise ApiError(f"{learner} has no checkpoint {digest[:64]!r}: GET /hub/checkpoints lists them", status=404)
-
-
 def _say(request: Request, learner: str, verb: Verb, reason: str, digest: str) -> CommandView:
+    from kalibre.hub.commands import record_command
+
     service, by = service_of(request), by_of(request)
-    word = Word(verb=verb, by=by, reason=reason, checkpoint=digest)
-    with service.log().transaction(durable=True) as transaction:
-        last = transaction.latest("command", key=learner, by="event_time")
-        # Strictly after the last one, whatever the clock says: two words at one time would be one event.
-        time_ms = max(service.clock.now_ms(), last.event_time + 1 if last is not None else 0)
-        (stored,) = transaction.append([new_event(learner, time_ms, word)], writer="api")
+    try:
+        stored = record_command(
+            *(service.log(), service.settings, learner, verb),
+            by=by,
+            reason=reason,
+            checkpoint=digest,
+            clock=service.clock,
+        )
+    except (HubError, SnapshotError) as error:
+        raise ApiError(str(error), status=404 if isinstance(error, HubError) else 409) from error
+    assert isinstance(stored.payload, Word)
     return CommandView(
-        learner=learner, verb=verb, checkpoint=digest, by=by, event_time=stored.event_time, seq=stored.seq
+        learner=learner,
+        verb=verb,
+        checkpoint=stored.payload.checkpoint,
+        by=by,
+        event_time=stored.event_time,
+        seq=stored.seq,
     )
