@@ -117,7 +117,8 @@ class Child:
         self._unspawned = None
         try:
             self._process = subprocess.Popen(  # noqa: S603  (a command of the hub, or of who starts it)
-                list(spec.command),
+                # Nice before its first instruction: a thread keeps the niceness that it was begun with.
+                [*(("nice", "-n", str(spec.nice)) if spec.nice else ()), *spec.command],
                 stdin=subprocess.DEVNULL,
                 stdout=writing,
                 stderr=subprocess.STDOUT,
@@ -133,9 +134,6 @@ class Child:
             os.close(writing)
         self.pipe = reading
         self._words.begin(f"{spec.name} is process {self._process.pid}, restart {restarts}")
-        if spec.nice:
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, self._process.pid, spec.nice)
         return self._process.pid
 
     def beat(self) -> Beat | None:
