@@ -11,7 +11,7 @@ import numpy as np
 
 from kalibre.bars.timeline import Change, Timeline
 from kalibre.core.bars import Bar
-from kalibre.core.events import Event
+from kalibre.core.events import Event, decode_payload, encode_payload
 from kalibre.core.learning import Attentive, Learner, Moment, Sample, Seat
 from kalibre.core.protocols import FloatArray
 from kalibre.core.timeframe import timeframe_ms
@@ -77,6 +77,8 @@ class SeriesLearner:
         self._waiting: list[Waiting] = []
         self._rewritten = False
         self._before_ms = -1
+        self._heard: dict[tuple[str, str], Event] = {}
+        """The newest of each kind and key that the learner asked for: one that begins anew hears them again."""
 
     @property
     def model(self) -> str:
@@ -127,6 +129,7 @@ class SeriesLearner:
         """Let a learner that asked for it take in another event, and give it the features that it then wants."""
         learner = self.learner
         if isinstance(learner, Attentive):
+            self._heard[event.kind, event.key] = event
             learner.take(event)
             self._follow_spec()
 
@@ -187,6 +190,9 @@ class SeriesLearner:
         self.epoch += 1
         # What waits was said by another: the new one does not learn from it as its own.
         self._waiting = [one._replace(counts=False) for one in self._waiting]
+        if isinstance(learner, Attentive):
+            for event in self._heard.values():
+                learner.take(event)
         self._follow_spec()
 
     # --- state --------------------------------------------------------------------------------------------------------
@@ -219,6 +225,7 @@ class SeriesLearner:
             "spec": json.dumps(self.engine.spec.as_dict()),
             "waiting.rows": np.concatenate([one.moment.row for one in waiting]) if waiting else np.empty(0),
             "waiting": json.dumps(told),
+            "heard": json.dumps([_told(event) for event in self._heard.values()]),
             "counts": json.dumps([self.epoch, self.n_next, self._rewritten, self._before_ms]),
         }
         return state | self.learnt()
@@ -235,6 +242,7 @@ class SeriesLearner:
         self.learner = learner
         self.calibration.restore(_below(state, "calibration."))
         self.epoch, self.n_next, self._rewritten, self._before_ms = json.loads(str(state["counts"]))
+        self._heard = {(event.kind, event.key): event for event in map(_event, json.loads(str(state["heard"])))}
         self._waiting, at = [], 0
         for close_ms, values, follows, score, p_up, due, model, counts, width in json.loads(str(state["waiting"])):
             bar = Bar(**dict(zip(Bar.__struct_fields__, values, strict=True)))
@@ -242,6 +250,16 @@ class SeriesLearner:
             row.flags.writeable = False
             at += width
             self._waiting.append(Waiting(Moment(close_ms, bar, row, follows), score, p_up, due, model, counts))
+
+
+def _told(event: Event) -> list[Any]:
+    return [event.kind, event.key, event.event_time, event.revision, encode_payload(event.payload).decode()]
+
+
+def _event(told: list[Any]) -> Event:
+    kind, key, event_time, revision, content = told
+    payload = decode_payload(kind, content)
+    return Event(kind=kind, key=key, event_time=event_time, revision=revision, payload=payload)
 
 
 def _below(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:

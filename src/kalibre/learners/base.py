@@ -7,8 +7,8 @@ never knows anything of its own outcome, and the newest outcome that it can know
 
 from __future__ import annotations
 
+import ast
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
@@ -261,21 +261,27 @@ def _seed(seed: int, name: str, key: str) -> int:
     return int.from_bytes(sha256(f"{seed}|{name}|{key}".encode()).digest()[:6], "big")
 
 
+_CODE = ("kalibre.learners", "kalibre.models", "kalibre.trading", "kalibre.evaluation", "kalibre.bars.timeline")
+"""Where code lies that shapes what a learner says; features have fingerprints of their own."""
+
+
 @cache
 def code_digest(name: str) -> str:
-    """Return the digest of the code between a bar and what a learner says of it."""
-    here = Path(__file__).parent
-    chosen, found = ["base", name], dict[str, bytes]()
+    """Return the digest of the code between a bar and what a learner says of it: its file and all that it imports."""
+    root = Path(__file__).parents[2]
+    chosen, found = ["kalibre.learners.base", f"kalibre.learners.{name}"], dict[str, bytes]()
     while chosen:
-        one = chosen.pop()
-        file = here / f"{one}.py"
-        if one in found or not file.is_file():
+        module = chosen.pop()
+        file = root / f"{module.replace('.', '/')}.py"
+        if module in found or not module.startswith(_CODE) or not file.is_file():
             continue
-        found[one] = file.read_bytes()
-        chosen += re.findall(r"kalibre\.learners\.(\w+)", found[one].decode("utf-8"))
-    beside = [here.parent / "bars" / "timeline.py", here.parent / "trading" / "outcomes.py"]
-    code = [found[one] for one in sorted(found)] + [file.read_bytes() for file in beside]
-    return sha256(b"\0".join(code)).hexdigest()
+        found[module] = file.read_bytes()
+        for node in ast.walk(ast.parse(found[module])):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                chosen += [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
+            elif isinstance(node, ast.Import):
+                chosen += [one.name for one in node.names]
+    return sha256(b"\0".join(found[module] for module in sorted(found))).hexdigest()
 
 
 def learner_projection(
