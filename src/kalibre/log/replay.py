@@ -231,3 +231,16 @@ def retold(log: Reader, emissions: Iterable[Event]) -> list[Event]:
         if not any(_close(old, emitted) for old in stored):
             fresh.append(msgspec.structs.replace(emitted, provenance="rebuild"))
     return fresh
+
+
+def succeeding(log: Reader, emissions: Iterable[Event], since: int) -> list[Event]:
+    """Return emissions, those as the next revision that say otherwise what older code said up to a position."""
+    found = []
+    for emitted in emissions:
+        time = emitted.event_time
+        stored = log.read(kinds=(emitted.kind,), key=emitted.key, start_ms=time, end_ms=time + 1)
+        if stored and all(old.seq <= since and not _same_content(old, emitted) for old in stored):
+            revision = max(old.revision for old in stored) + 1
+            emitted = msgspec.structs.replace(emitted, revision=revision, provenance="rebuild")  # noqa: PLW2901
+        found.append(emitted)
+    return found

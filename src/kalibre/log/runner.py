@@ -4,7 +4,9 @@ Start-up is recovery: restore the newest intact snapshot, read on to the recorde
 emitted again is what was recorded. A projection of another version (or on other numeric libraries) is rebuilt instead:
 it reads everything again, and where it now says something else up to the position that its predecessor had reached,
 that becomes the next revision, with provenance `rebuild`: a record of what the new code would have said, never an act.
-What the predecessor said and the new code does not say at all stays as it is; `Progress.since` tells them apart.
+What the predecessor said and the new code does not say at all stays as it is; `Progress.since` tells them apart. A
+projection that joins others by key may speak of the predecessor's bars even later than that position, once somebody new
+whom it waits for has caught up: that becomes a revision too.
 
 Commands of a priority kind (`kill`) overtake. A batch that is about to commit looks, under the write lock, whether the
 log holds a command that it has not taken into account. If so nothing of the batch is kept: the state before it is
@@ -26,7 +28,7 @@ from kalibre.core.errors import DeterminismError, LogError, LogLockedError, LogU
 from kalibre.core.events import CommandApplied, Event, Kill, new_event
 from kalibre.core.protocols import Projection
 from kalibre.log.protocol import EventLog, Progress, Transaction
-from kalibre.log.replay import RESTORE_MODEL, Feeder, anchor, copy_state, replay, retold, state_digest
+from kalibre.log.replay import RESTORE_MODEL, Feeder, anchor, copy_state, replay, retold, state_digest, succeeding
 from kalibre.log.snapshots import About, Snapshots, library_versions
 
 _logger = logging.getLogger(__name__)
@@ -248,7 +250,7 @@ class Runner:
             if retelling:
                 stored += transaction.append(retold(transaction, emissions), writer=self._name, conflict="revise")
             else:
-                stored += transaction.append(emissions, writer=self._name, conflict="refuse")
+                stored += self._record(transaction, emissions)
             transaction.set_offset(self._name, position)
         self._feeder, self._scanned = feeder, position
         self._progress = msgspec.structs.replace(self._progress, seq=position)
@@ -257,6 +259,16 @@ class Runner:
         if self._since_snapshot >= self._snapshot_every:
             self.snapshot()
         return len(events) if events else self.step()
+
+    def _record(self, transaction: Transaction, emissions: list[Event]) -> list[Event]:
+        """Store what was said; what older code said under the same identity stays, and this becomes its revision."""
+        try:
+            return transaction.append(emissions, writer=self._name, conflict="refuse")
+        except DeterminismError:
+            if not self._progress.rebuilt:
+                raise
+            emissions = succeeding(transaction, emissions, self._progress.since)
+            return transaction.append(emissions, writer=self._name, conflict="refuse")
 
     def catch_up(self) -> int:
         """Read on until there is nothing left; return the events read."""

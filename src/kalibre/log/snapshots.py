@@ -64,9 +64,12 @@ def library_versions() -> str:
     return ", ".join(named)
 
 
-def newest_three(folders: Sequence[Path]) -> Collection[Path]:
-    """Choose what recovery needs: one to start from, and two in case it is damaged."""
-    return folders[:KEPT]
+def newest_three(folders: Sequence[Path], position: int) -> Collection[Path]:
+    """Choose what recovery needs: one to start from, and two in case it is damaged.
+
+    None that lies ahead of what was just saved: that future did not happen.
+    """
+    return [folder for folder in folders if int(folder.name) <= position][:KEPT]
 
 
 class Snapshots:
@@ -77,11 +80,11 @@ class Snapshots:
     folder, projection
         Folder of all projections' snapshots, and whose these are.
     keep
-        Chooses, from all of them, newest first, those that stay when another one has been saved.
+        Chooses, from all of them, highest position first, those that stay when the one of a position has been saved.
     """
 
     def __init__(
-        self, folder: Path, projection: str, *, keep: Callable[[Sequence[Path]], Collection[Path]] = newest_three
+        self, folder: Path, projection: str, *, keep: Callable[[Sequence[Path], int], Collection[Path]] = newest_three
     ) -> None:
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", projection)
         # Two names may become the same safe text; the digest keeps their folders apart.
@@ -183,9 +186,9 @@ class Snapshots:
         return sorted((path for path in self.folder.iterdir() if path.name.isdigit()), reverse=True)
 
     def _prune(self, position: int) -> None:
-        """Keep the chosen ones, and none that lies ahead of what was just saved: that future did not happen."""
+        """Keep the chosen ones."""
         folders = self.folders()
-        kept = self._keep([folder for folder in folders if int(folder.name) <= position])
+        kept = self._keep(folders, position)
         for folder in folders:
             if folder not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
