@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kalibre.core.errors import LearnerError
 from kalibre.core.protocols import FloatArray
 
 _CLOSEST = 1e-4
@@ -109,8 +110,17 @@ class RollingCalibration:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take on a state returned by `state`."""
-        self._odds, self._up = np.array(state["odds"]), np.array(state["up"])
+        """Take on a state returned by `state` of one with the same window.
+
+        Raises
+        ------
+        LearnerError
+            If it is of another window; nothing has changed then.
+        """
+        odds, up = np.array(state["odds"]), np.array(state["up"])
+        if odds.shape != (self._window,) or up.shape != (self._window,):
+            raise LearnerError(f"the state keeps {odds.shape} scores, not {self._window}: replay the log")
+        self._odds, self._up = odds, up
         self._n = int(state["n"])
         slope, intercept, fitted = state["curve"].tolist()
         self._slope, self._intercept, self._fitted = slope, intercept, bool(fitted)

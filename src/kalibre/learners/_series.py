@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from kalibre.bars.timeline import Change, Timeline
 from kalibre.core.bars import Bar
+from kalibre.core.errors import LearnerError
 from kalibre.core.events import Event, decode_payload, encode_payload
 from kalibre.core.learning import Attentive, Learner, Moment, Sample, Seat
 from kalibre.core.protocols import FloatArray
@@ -47,6 +48,13 @@ class Matured(NamedTuple):
     counts: bool
 
 
+class Known(NamedTuple):
+    """What a learner has learnt, and what its scores are worth."""
+
+    learner: Learner
+    calibration: RollingCalibration
+
+
 class SeriesLearner:
     """A learner with its bars, features, calibration and waiting forecasts."""
 
@@ -65,18 +73,14 @@ class SeriesLearner:
         keep = 2 * self.engine.warmup + seat.horizon_bars + _SPARE_BARS
         self.line = Timeline(seat.symbol, seat.timeframe, keep=keep)
         self.learner = make(seat)
-        self.calibration = RollingCalibration(
-            window=_CALIBRATION_WINDOW,
-            needed=CALIBRATED_AFTER,
-            refit_every=_REFIT_EVERY,
-            horizon_bars=seat.horizon_bars,
-        )
+        self.calibration = _calibration(seat)
         self.epoch = 0
         """How often it began anew or went back to a checkpoint: forecasts of two epochs are of two models."""
         self.n_next = 0
         self._waiting: list[Waiting] = []
         self._rewritten = False
         self._before_ms = -1
+        """Open time of the bar before, -1 where the learner did not see it."""
         self._heard: dict[tuple[str, str], Event] = {}
         """The newest of each kind and key that the learner asked for: one that begins anew hears them again."""
 
@@ -100,8 +104,14 @@ class SeriesLearner:
             self._rewritten = True
         return change is Change.NEXT
 
-    def advance(self) -> Moment:
-        """Bring the features to the newest bar and return its close."""
+    def advance(self, *, shown: bool = True) -> Moment:
+        """Bring the features to the newest bar and return its close.
+
+        Parameters
+        ----------
+        shown
+            Whether the learner will see it; to the learner, a bar that it does not see is missing.
+        """
         assert self.line.last is not None
         if self._rewritten:
             history = self.line.history(newest=False)
@@ -112,7 +122,7 @@ class SeriesLearner:
         row = self.engine.step(bar)
         row.flags.writeable = False
         follows = self._before_ms >= 0 and bar.open_time - self._before_ms == self.step_ms
-        self._before_ms = bar.open_time
+        self._before_ms = bar.open_time if shown else -1
         return Moment(bar.open_time + self.step_ms, bar, row, follows)
 
     def _realign(self) -> None:
@@ -127,11 +137,9 @@ class SeriesLearner:
 
     def hear(self, event: Event) -> None:
         """Let a learner that asked for it take in another event, and give it the features that it then wants."""
-        learner = self.learner
-        if isinstance(learner, Attentive):
-            self._heard[event.kind, event.key] = event
-            learner.take(event)
-            self._follow_spec()
+        self._heard[event.kind, event.key] = event
+        cast(Attentive, self.learner).take(event)
+        self._follow_spec()
 
     def _follow_spec(self) -> None:
         wanted = self.learner.spec if isinstance(self.learner, Attentive) else None
@@ -178,21 +186,35 @@ class SeriesLearner:
         self._renew(self._make(self.seat))
         self.calibration.forget()
 
-    def go_on_from(self, state: Mapping[str, Any]) -> None:
-        """Go on from what a checkpoint knew; bars, features and what waits stay those of the present."""
-        learner = self._make(self.seat)
+    def known(self, state: Mapping[str, Any]) -> Known:
+        """Return what a state says was learnt.
+
+        Raises
+        ------
+        LearnerError
+            If it is of other code.
+        """
+        learner, calibration = self._make(self.seat), _calibration(self.seat)
         learner.restore(_below(state, "learner."))
-        self.calibration.restore(_below(state, "calibration."))
-        self._renew(learner)
+        try:
+            calibration.restore(_below(state, "calibration."))
+        except (KeyError, ValueError) as error:
+            raise LearnerError(f"its calibration cannot be read: {error!r}; replay the log") from error
+        return Known(learner, calibration)
+
+    def go_on_from(self, known: Known) -> None:
+        """Go on from what a checkpoint knew; bars, features and what waits stay those of the present."""
+        self.calibration = known.calibration
+        self._renew(known.learner)
 
     def _renew(self, learner: Learner) -> None:
         self.learner = learner
         self.epoch += 1
+        self._before_ms = -1
         # What waits was said by another: the new one does not learn from it as its own.
         self._waiting = [one._replace(counts=False) for one in self._waiting]
-        if isinstance(learner, Attentive):
-            for event in self._heard.values():
-                learner.take(event)
+        for event in self._heard.values():
+            cast(Attentive, learner).take(event)
         self._follow_spec()
 
     # --- state --------------------------------------------------------------------------------------------------------
@@ -237,10 +259,7 @@ class SeriesLearner:
         if spec != self.engine.spec:
             self.engine = FeatureEngine(spec)
         self.engine.restore(_below(state, "engine."))
-        learner = self._make(self.seat)
-        learner.restore(_below(state, "learner."))
-        self.learner = learner
-        self.calibration.restore(_below(state, "calibration."))
+        self.learner, self.calibration = self.known(state)
         self.epoch, self.n_next, self._rewritten, self._before_ms = json.loads(str(state["counts"]))
         self._heard = {(event.kind, event.key): event for event in map(_event, json.loads(str(state["heard"])))}
         self._waiting, at = [], 0
@@ -250,6 +269,15 @@ class SeriesLearner:
             row.flags.writeable = False
             at += width
             self._waiting.append(Waiting(Moment(close_ms, bar, row, follows), score, p_up, due, model, counts))
+
+
+def _calibration(seat: Seat) -> RollingCalibration:
+    return RollingCalibration(
+        window=_CALIBRATION_WINDOW,
+        needed=CALIBRATED_AFTER,
+        refit_every=_REFIT_EVERY,
+        horizon_bars=seat.horizon_bars,
+    )
 
 
 def _told(event: Event) -> list[Any]:

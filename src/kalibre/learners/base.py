@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kalibre.core import events as said
 from kalibre.core.catalog import part, part_names
@@ -62,7 +62,8 @@ class LearnerProjection:
 
     It abstains, and does not learn, while it is paused; it abstains while a corporate action is detected and undecided.
     A correction of a bar changes features from the next bar on and outcomes that are still due; a forecast stays as it
-    was said. Commands come at their place among the bars, so refold honours them.
+    was said. Commands come at their place among the bars, so refold honours them. Where a checkpoint is of code whose
+    state the learner no longer takes, it stays paused and says why, until a person decides.
 
     Parameters
     ----------
@@ -147,16 +148,11 @@ class LearnerProjection:
 
     def _bar(self, key: str, one: SeriesLearner) -> list[Event]:
         emitted: list[Event] = []
-        moment = one.advance()
+        held = self._paused or doubt_of(one.line, one.engine.warmup, None)
+        moment = one.advance(shown=not held)
         self._mature(f"{key}|{self.name}", one, moment.close_ms, emitted)
-        doubt = doubt_of(one.line, one.engine.warmup, None)
-        held = self._paused or doubt
-        learner = one.learner
-        if isinstance(learner, Forecaster):
-            payload: said.Payload = self._forecast(one, learner, moment, held)
-        else:
-            assert isinstance(learner, Annotator)
-            payload = self._annotate(one, learner, moment, held)
+        forecasts = one.learner.role == "forecaster"
+        payload = self._forecast(one, moment, held) if forecasts else self._annotate(one, moment, held)
         emitted.append(new_event(f"{key}|{self.name}", moment.close_ms, payload))
         return emitted
 
@@ -174,10 +170,10 @@ class LearnerProjection:
             if counts and not self._paused:
                 if sample.score is not None:
                     one.calibration.take(sample.score, went_up=sample.went_up)
-                assert isinstance(one.learner, Forecaster)
-                one.learner.learn_one(sample)
+                cast(Forecaster, one.learner).learn_one(sample)
 
-    def _forecast(self, one: SeriesLearner, learner: Forecaster, moment: Moment, held: str) -> said.Forecast:
+    def _forecast(self, one: SeriesLearner, moment: Moment, held: str) -> said.Payload:
+        learner = cast(Forecaster, one.learner)
         score = None if held else learner.predict_proba_one(moment)
         p_up, why = None, held
         if score is not None:
@@ -198,8 +194,8 @@ class LearnerProjection:
             late=self._now_ms - moment.close_ms > self._stale_bars * one.step_ms,
         )
 
-    def _annotate(self, one: SeriesLearner, learner: Annotator, moment: Moment, held: str) -> Annotation:
-        note = None if held else learner.annotate(moment)
+    def _annotate(self, one: SeriesLearner, moment: Moment, held: str) -> said.Payload:
+        note = None if held else cast(Annotator, one.learner).annotate(moment)
         if note is None:
             return Annotation(learner=self.name, label="", values={}, abstained=held or self._why_silent(one))
         return Annotation(learner=self.name, label=note.label, values=note.values, about=note.about)
@@ -228,11 +224,21 @@ class LearnerProjection:
         if self._load_checkpoint is None:
             raise LearnerError(f"{self.name} was told to go back to checkpoint {digest!r} and has no way to load one")
         state = self._load_checkpoint(self.name, digest)
+        found = []
         for key, one in self._series.items():
             prefix = f"{key}/"
-            known = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-            if known:  # a series that came later goes on as it is
-                one.go_on_from(known)
+            part_of = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+            if not part_of:  # a series that came later goes on as it is
+                continue
+            try:
+                found.append((one, one.known(part_of)))
+            except LearnerError as error:
+                # Of other code. The command stands in the log for good: to fail at it would be to fail for ever.
+                why = f"paused: it cannot go back to checkpoint {digest[:12]}: {error}"
+                self._paused = f"{why}; resume it as it is, or reset it first"
+                return
+        for one, known in found:
+            one.go_on_from(known)
 
     # --- state --------------------------------------------------------------------------------------------------------
 
@@ -272,8 +278,9 @@ def code_digest(name: str) -> str:
     chosen, found = ["kalibre.learners.base", f"kalibre.learners.{name}"], dict[str, bytes]()
     while chosen:
         module = chosen.pop()
-        file = root / f"{module.replace('.', '/')}.py"
-        if module in found or not module.startswith(_CODE) or not file.is_file():
+        path = root / module.replace(".", "/")
+        file = next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+        if module in found or not module.startswith(_CODE) or file is None:
             continue
         found[module] = file.read_bytes()
         for node in ast.walk(ast.parse(found[module])):
