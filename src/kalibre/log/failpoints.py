@@ -1,8 +1,8 @@
-"""Named places where a process can be made to die: `KALIBRE_FAILPOINT="jobs.complete:2"` kills it there the second time.
+"""Named places where a process can be made to die: `KALIBRE_FAILPOINT="jobs.complete:2"` kills it the second time.
 
-Dying is SIGKILL to oneself: no handler, no `finally`, no flush, as when the machine's power or the kernel's memory killer
-ends a process. Where nothing is armed a place costs one comparison, so the places stay in what is shipped, and the very
-code that users run is the code that is killed.
+Dying is SIGKILL to oneself: no handler, no `finally`, no flush, as when the kernel's memory killer ends a process.
+Where nothing is armed a place costs one comparison, so the places stay in what is shipped, and the very code that users
+run is the code that is killed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def arm(text: str) -> None:
     >>> arm("jobs.complete:0")
     Traceback (most recent call last):
     ...
-    kalibre.core.errors.SettingsError: KALIBRE_FAILPOINT 'jobs.complete:0' does not count: write name or name:count from 1
+    kalibre.core.errors.SettingsError: KALIBRE_FAILPOINT 'jobs.complete:0' does not count: write name or name:count
     """
     global _armed, _left  # noqa: PLW0603
     if not text:
@@ -65,7 +65,7 @@ def arm(text: str) -> None:
         return
     name, separator, count = text.partition(":")
     if separator and not (count.isascii() and count.isdigit() and int(count) > 0):
-        raise SettingsError(f"{VARIABLE} {text!r} does not count: write name or name:count from 1")
+        raise SettingsError(f"{VARIABLE} {text!r} does not count: write name or name:count")
     if name not in places():
         raise SettingsError(f"{VARIABLE} {text!r} names no place: choose one of {', '.join(places())}")
     _armed, _left = name, int(count or 1)
