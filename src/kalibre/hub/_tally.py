@@ -16,7 +16,8 @@ _LEAST = 50
 """Matured forecasts below which a table shows nothing."""
 _LEAST_PER_BIN = 50
 _MOST_BINS = 10
-_Z = 1.959963984540054
+_CRITICAL = (1.96, 2.9694, 0.4160, -0.5324)
+"""Two-sided 95 % point by the share of the lags in the sample: the more lags, the less their variance is known."""
 _FIELDS = 7
 _TIME, _P, _UP, _LOSS, _BASE_LOSS, _RETURN, _MARGIN = range(_FIELDS)
 
@@ -133,7 +134,7 @@ class Tally:
         if n_bins < 2:
             return None
         order = np.argsort(p, kind="stable")
-        edges = np.linspace(0, len(p), n_bins + 1).astype(np.int64)[:-1]
+        edges = np.arange(n_bins) * len(p) // n_bins
         count = np.diff(np.append(edges, len(p))).astype(np.float64)
         gap = np.add.reduceat((up - p)[order], edges) / count
         spread = np.add.reduceat((p * (1.0 - p))[order], edges) / count
@@ -171,19 +172,25 @@ def mean_interval(values: FloatArray, *, overlap: int) -> Interval:
     References
     ----------
     Newey and West (1987), Econometrica 55(3), 703-708; the lag is theirs (1994) or twice the overlap if that is more.
+    Kiefer and Vogelsang (2005), Econometric Theory 21, 1130-1164, table 1: the critical value.
     """
     n = len(values)
-    centred = values - values.mean()
+    mean = float(values.sum()) / n
+    centred = values - mean
     lags = min(n - 1, max(2 * overlap, int(4 * (n / 100) ** (2 / 9))))
     variance = float(centred @ centred) / n
     for lag in range(1, lags + 1):
         variance += 2.0 * (1.0 - lag / (lags + 1)) * float(centred[lag:] @ centred[:-lag]) / n
-    mean, half = float(values.mean()), _Z * math.sqrt(max(variance, 0.0) / n)
+    share = lags / n
+    critical = _CRITICAL[0] + share * (_CRITICAL[1] + share * (_CRITICAL[2] + share * _CRITICAL[3]))
+    half = critical * math.sqrt(max(variance, 0.0) / n)
     return Interval(mean, mean - half, mean + half)
 
 
 def _sharpe(earned: FloatArray, horizons_per_year: float) -> float | None:
     """Return a year's Sharpe ratio of returns per horizon; None where they do not vary."""
-    n, total = len(earned), float(earned.sum())
-    variance = float(earned @ earned) / n - (total / n) ** 2
-    return total / n / math.sqrt(variance) * math.sqrt(horizons_per_year) if variance > 0.0 else None
+    if not earned.any() or float(np.ptp(earned)) <= 1e-12 * float(np.abs(earned).max()):
+        return None
+    mean = float(earned.mean())
+    variance = float(np.square(earned - mean).mean())
+    return mean / math.sqrt(variance) * math.sqrt(horizons_per_year)

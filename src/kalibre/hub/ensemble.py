@@ -27,7 +27,7 @@ _SHARE = 0.002
 """Weight that moves to the others at each sample: who was good once is not trusted for ever."""
 _FORGET_BASE = 1.0 / 2_000
 _PATIENCE = 8
-"""Horizons after which an outcome that was not told is no longer waited for."""
+"""Horizons, in bars, after which an outcome that was not told is no longer waited for."""
 _CLOSEST = 1e-4
 
 
@@ -37,6 +37,8 @@ class Waiting(NamedTuple):
     close_ms: int
     said: dict[str, float]
     score: float | None
+    patience: int
+    """Number of the bar at which it is no longer waited for."""
 
 
 class Weights:
@@ -91,7 +93,7 @@ class SeriesEnsemble:
     def __init__(self, forecasters: Sequence[str], *, horizon_bars: int, step_ms: int) -> None:
         self.join = Join(forecasters, horizon_bars=horizon_bars)
         self.periods = Periods(bench_ms(step_ms))
-        self._patience_ms = _PATIENCE * (horizon_bars + 1) * step_ms
+        self._patience, self._n_bars = _PATIENCE * (horizon_bars + 1), 0
         self._horizon = horizon_bars
         self._weights = Weights()
         self._calibration = RollingCalibration(window=2_000, needed=200, refit_every=50, horizon_bars=horizon_bars)
@@ -118,6 +120,8 @@ class SeriesEnsemble:
 
     def _forecast(self, bar: Complete, benched: Sequence[str]) -> EnsembleForecast:
         self._learn(bar.close_ms)
+        self._n_bars += 1
+        until = self._n_bars + self._patience
         said: dict[str, float] = {}
         silent = dict.fromkeys(bar.released, "nobody waits for it: its worker has stopped")
         for name, one in sorted(bar.said.items()):
@@ -128,7 +132,7 @@ class SeriesEnsemble:
             else:
                 said[name] = one.p_up
         if not said:
-            self._waiting.append(Waiting(bar.close_ms, {}, None))
+            self._waiting.append(Waiting(bar.close_ms, {}, None, until))
             return EnsembleForecast(
                 horizon_bars=self._horizon,
                 score=None,
@@ -140,7 +144,7 @@ class SeriesEnsemble:
         said[_BASE_RATE] = self._base[0] / self._base[1]
         score, weights = self._weights.pool(said)
         p_up = self._calibration.apply(score)
-        self._waiting.append(Waiting(bar.close_ms, said, score))
+        self._waiting.append(Waiting(bar.close_ms, said, score, until))
         why = f"not calibrated yet: {self._calibration.missing} more of its forecasts have to mature"
         return EnsembleForecast(
             horizon_bars=self._horizon,
@@ -157,7 +161,7 @@ class SeriesEnsemble:
         for one in self._waiting:
             truth = self.join.truth(one.close_ms, by_ms=now_ms)
             if truth is None:
-                if now_ms - one.close_ms < self._patience_ms:
+                if self._n_bars < one.patience:
                     waiting.append(one)
                 continue
             up, n = self._base
@@ -166,21 +170,21 @@ class SeriesEnsemble:
                 self._calibration.take(one.score, went_up=truth.went_up)
                 self._weights.learn(one.said, went_up=truth.went_up)
         self._waiting = waiting
-        self.join.forget(now_ms - self._patience_ms)
+        self.join.forget(waiting[0].close_ms if waiting else now_ms)
 
     def state(self) -> dict[str, Any]:
         """Return everything that later emissions depend on."""
         rest = [self._weights.logs, self._base, self._waiting, sorted(self._benched.items()), self.periods.state()]
         return {
             "join": self.join.state(),
-            "rest": json.dumps(rest, sort_keys=True),
+            "rest": json.dumps([*rest, self._n_bars], sort_keys=True),
             **{f"calibration.{name}": value for name, value in self._calibration.state().items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take on a state returned by `state`."""
         self.join.restore(str(state["join"]))
-        logs, base, waiting, benched, periods = json.loads(str(state["rest"]))
+        logs, base, waiting, benched, periods, self._n_bars = json.loads(str(state["rest"]))
         self._weights, self._base = Weights(logs), (float(base[0]), float(base[1]))
         self._waiting = [Waiting(*one) for one in waiting]
         self._benched = {int(end_ms): tuple(names) for end_ms, names in benched}

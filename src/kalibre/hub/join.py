@@ -62,7 +62,8 @@ class Join:
         self.done_ms = -1
         """Close of the newest complete bar."""
         self._waiting: dict[int, dict[str, Said]] = {}
-        self._truths: dict[int, dict[str, Truth]] = {}
+        self._truths: dict[int, dict[str, Truth | None]] = {}
+        """By bar what each told; None where it had foreseen something else, so that its outcome is of that."""
         # Closes of both, oldest first: a forecaster may be a year ahead of another.
         self._next: list[int] = []
         self._oldest: list[int] = []
@@ -72,13 +73,14 @@ class Join:
 
     def take_forecast(self, name: str, close_ms: int, forecast: Forecast | EnsembleForecast) -> None:
         """Take in what a forecaster said; a bar that is complete already stays as it is."""
-        if name not in self._names or close_ms <= self.done_ms:
+        if name not in self._names:
             return
         if isinstance(forecast, EnsembleForecast):
             heard = Said(forecast.p_up, "", forecast.abstained or "", late=False)
         else:
-            heard = self._heard(forecast)
-        self._hear(name, close_ms, heard)
+            heard = self._heard(name, close_ms, forecast)
+        if close_ms > self.done_ms:
+            self._hear(name, close_ms, heard)
 
     def take_context(self, name: str, close_ms: int, label: str) -> None:
         """Take in what an annotator said: its label stands where a forecaster's model would."""
@@ -91,21 +93,24 @@ class Join:
             heappush(self._next, close_ms)
         self._waiting[close_ms].setdefault(name, heard)
 
-    def _heard(self, forecast: Forecast) -> Said:
+    def _heard(self, name: str, close_ms: int, forecast: Forecast) -> Said:
         p_up, why = forecast.p_up, forecast.abstained or ""
         if p_up is not None and (forecast.horizon_bars, forecast.label) != (self._horizon, "direction"):
             why = f"it foresees {forecast.label} over {forecast.horizon_bars} bars, not direction over {self._horizon}"
             p_up = None
+            self._tell(name, close_ms, None)
         return Said(p_up, forecast.model, why, forecast.late)
 
     def take_outcome(self, name: str, close_ms: int, outcome: Outcome) -> None:
-        """Take in what a learner says became of a bar."""
+        """Take in what a learner says became of a bar; of another horizon or label it is no truth here."""
         if name in self._names and outcome.told_ms:
-            if close_ms not in self._truths:
-                self._truths[close_ms] = {}
-                heappush(self._oldest, close_ms)
-            truth = Truth(outcome.went_up, outcome.log_return, outcome.told_ms)
-            self._truths[close_ms].setdefault(name, truth)
+            self._tell(name, close_ms, Truth(outcome.went_up, outcome.log_return, outcome.told_ms))
+
+    def _tell(self, name: str, close_ms: int, truth: Truth | None) -> None:
+        if close_ms not in self._truths:
+            self._truths[close_ms] = {}
+            heappush(self._oldest, close_ms)
+        self._truths[close_ms].setdefault(name, truth)
 
     def take_bench(self, name: str, from_ms: int, bench: Bench) -> None:
         """Take in that nobody waits for a forecaster any more, or that it is waited for again."""
@@ -129,8 +134,8 @@ class Join:
             return None
         close_ms = self._next[0]
         heard = self._waiting[close_ms]
-        if len(heard) == len(self._names) and not self._released:
-            return Complete(close_ms, heard, ())
+        if not self._released:
+            return Complete(close_ms, heard, ()) if len(heard) == len(self._names) else None
         released = tuple(name for name in self._names if self.is_released(name, close_ms))
         if any(name not in heard for name in self._names if name not in released):
             return None
@@ -177,7 +182,7 @@ class Join:
         """Take on what `state` returned."""
         self.done_ms, waiting, truths, released = json.loads(state)
         self._waiting = {int(t): {name: Said(*one) for name, one in by.items()} for t, by in waiting}
-        self._truths = {int(t): {name: Truth(*one) for name, one in by.items()} for t, by in truths}
+        self._truths = {int(t): {name: one and Truth(*one) for name, one in by.items()} for t, by in truths}
         self._next, self._oldest = sorted(self._waiting), sorted(self._truths)
         self._released = {name: [(int(t), bool(on)) for t, on in spans] for name, spans in released.items()}
 

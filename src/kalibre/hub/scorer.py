@@ -15,7 +15,7 @@ from kalibre.core.hub_events import Annotation, Bench, Benched, EnsembleForecast
 from kalibre.core.protocols import State
 from kalibre.core.settings import Settings
 from kalibre.core.timeframe import DAY_MS, timeframe_ms
-from kalibre.evaluation import drift
+from kalibre.evaluation import calibration, drift
 from kalibre.hub import ensemble
 from kalibre.hub._drift_watch import DriftWatch
 from kalibre.hub._dummies import DUMMIES, Dummies
@@ -30,6 +30,7 @@ WINDOW = 2_000
 """Newest matured forecasts that the league looks at."""
 _LEAST_TO_BENCH = 500
 _PATIENCE = 8
+"""Horizons, in bars, after which an outcome that was not told is no longer waited for."""
 _YEAR_MS = 365 * DAY_MS
 
 
@@ -41,6 +42,8 @@ class Waiting(NamedTuple):
     models: dict[str, str]
     pooled: dict[str, float]
     """Of each forecaster the ensemble's weighed probability without it; under the ensemble's name the whole one."""
+    patience: int
+    """Number of the bar at which it is no longer waited for."""
 
 
 class SeriesScore:
@@ -61,7 +64,7 @@ class SeriesScore:
         self._forecasters = tuple(sorted(forecasters))
         self.join = Join((*self._forecasters, ensemble.NAME, *context), horizon_bars=horizon_bars)
         self.periods, self._days = Periods(period_ms(step_ms)), Periods(bench_ms(step_ms))
-        self._patience_ms = _PATIENCE * (horizon_bars + 1) * step_ms
+        self._patience, self._n_bars = _PATIENCE * (horizon_bars + 1), 0
         self._per_year = _YEAR_MS / step_ms / horizon_bars
         self._window = window
         self._ranked = (*self._forecasters, ensemble.NAME, *DUMMIES)
@@ -100,16 +103,20 @@ class SeriesScore:
         regime = bar.said.get(REGIME)
         for watch in self._watches.values():
             watch.take_regime("" if regime is None else regime.model)
+        self._n_bars += 1
+        until = self._n_bars + self._patience
         if any(one.late for one in heard.values()):
-            # Back-filled: nobody could have acted on it. It teaches the dummies and is judged by no table.
-            heard = {}
+            # Back-filled: nobody could have acted on it. It teaches the dummies and is in no table.
+            self._weights.pop(bar.close_ms, None)
+            self._waiting.append(Waiting(bar.close_ms, {}, {}, {}, until))
+            return
         said = {name: one.p_up for name, one in heard.items() if one.p_up is not None}
         for name, one in heard.items():
             self._silent[name] += one.p_up is None
         pooled = self._without(bar.close_ms, heard)
         models = {name: one.model for name, one in heard.items()}
         said |= self._dummies.said(bar.close_ms)
-        self._waiting.append(Waiting(bar.close_ms, said, models, pooled))
+        self._waiting.append(Waiting(bar.close_ms, said, models, pooled, until))
 
     def _without(self, close_ms: int, heard: Mapping[str, Said]) -> dict[str, float]:
         """Return the weighed probability without each forecaster that had a part in it."""
@@ -128,19 +135,20 @@ class SeriesScore:
         for one in self._waiting:
             truth = self.join.truth(one.close_ms, by_ms=now_ms)
             if truth is None:
-                if now_ms - one.close_ms < self._patience_ms:
+                if self._n_bars < one.patience:
                     waiting.append(one)
                 continue
-            self._judge(one, went_up=truth.went_up, log_return=truth.log_return, now_ms=now_ms, emitted=emitted)
+            if one.said:
+                self._judge(one, went_up=truth.went_up, log_return=truth.log_return, now_ms=now_ms, emitted=emitted)
             self._dummies.learn(went_up=truth.went_up)
         self._waiting = waiting
-        self.join.forget(now_ms - self._patience_ms)
+        self.join.forget(waiting[0].close_ms if waiting else now_ms)
 
     def _judge(self, one: Waiting, *, went_up: bool, log_return: float, now_ms: int, emitted: list[Event]) -> None:
         base_loss = log_loss_of(one.said["base rate"], went_up=went_up)
         together = one.pooled.get(ensemble.NAME)
         whole = math.nan if together is None else log_loss_of(together, went_up=went_up)
-        for name, p_up in one.said.items():
+        for name, p_up in sorted(one.said.items()):
             alone = one.pooled.get(name) if name != ensemble.NAME else None
             margin = math.nan if alone is None else log_loss_of(alone, went_up=went_up) - whole
             loss = self._tallies[name].take(
@@ -220,6 +228,7 @@ class SeriesScore:
                     self._silent,
                     self._waiting,
                     sorted(self._weights.items()),
+                    self._n_bars,
                 ],
                 sort_keys=True,
             ),
@@ -234,7 +243,7 @@ class SeriesScore:
         """Take on a state returned by `state`."""
         self.join.restore(str(state["join"]))
         self._dummies.restore(str(state["dummies"]))
-        periods, days, benched, self._silent, waiting, weights = json.loads(str(state["rest"]))
+        periods, days, benched, self._silent, waiting, weights, self._n_bars = json.loads(str(state["rest"]))
         self.periods.restore(periods)
         self._days.restore(days)
         self._benched = set(benched)
@@ -336,7 +345,7 @@ def _below(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def _code_digest() -> str:
     here = Path(__file__).parent
     own = ("scorer.py", "_tally.py", "_dummies.py", "_drift_watch.py", "join.py", "periods.py", "ensemble.py")
-    files = [*(here / name for name in own), Path(drift.__file__)]
+    files = [*(here / name for name in own), Path(drift.__file__), Path(calibration.__file__)]
     return sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
