@@ -33,8 +33,8 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
-demo: $(VENV)/.installed  ## two markets side by side: real bars, and a simulated one with a planted edge
-	$(BIN)/kalibre demo $(ARGS)
+demo: $(VENV)/.installed  ## two markets judged, traded and stopped, then the hub and its page (ONCE=1 stops by itself)
+	$(BIN)/kalibre demo $(if $(ONCE),--once) $(ARGS)
 
 lint: $(VENV)/.installed-test  ## style, types and the layering of the house
 	$(BIN)/ruff check src tests benchmarks

@@ -28,10 +28,15 @@ _MARK = ".kalibre-demo"
 def demo(
     folder: Annotated[Path | None, typer.Option("--folder", help="Default: demo in home. Emptied first.")] = None,
     lang: Annotated[str | None, typer.Option("--lang", help="en or tr; default: the settings'.")] = None,
+    hub: Annotated[
+        bool, typer.Option("--hub/--no-hub", help="Then run the hub on both markets, with its page.")
+    ] = True,
+    once: Annotated[bool, typer.Option("--once", help="End the hub once it has played everything.")] = False,
+    port: Annotated[int, typer.Option("--port", help="Of the page; 0 takes a free one.")] = 0,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Judge two markets side by side, trade what qualifies on paper, and stop it with the kill switch."""
+    """Judge two markets side by side, trade what qualifies, stop it by the kill switch; then run the hub on both."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
@@ -76,6 +81,25 @@ def demo(
     stages = {outcome["study"]["symbol"]: outcome["seconds"] for outcome in outcomes}
     markets = [_figures(outcome) for outcome in outcomes]
     emit({"markets": markets, "report": report, "seconds": seconds, "stages": stages}, as_json=as_json, show=show)
+    if hub and not as_json:
+        _run_hub(place / "hub", language, port=port, once=once)
+
+
+def _run_hub(home: Path, lang: str, *, port: int, once: bool) -> None:
+    """Let the learners play both markets, and show the page until Ctrl-C."""
+    from kalibre.cli.hub import say
+    from kalibre.core.settings import make_home
+    from kalibre.hub.demonstration import demo_settings
+    from kalibre.hub.replays import environment_of
+    from kalibre.hub.up import up
+    from kalibre.registry.demonstration_words import WORDS
+
+    make_home(home)
+    settings = demo_settings(home, lang=lang, port=port, once=once)
+    environment = environment_of(settings, ["market", "features", "costs"])
+    environment |= {"KALIBRE_LANG": lang, "KALIBRE_API__PORT": str(port)}
+    _say(f"\n{WORDS[lang]['hub']}")
+    up(settings, environment=environment, once=once, say=say)
 
 
 def _say(text: str) -> None:

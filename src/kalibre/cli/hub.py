@@ -64,13 +64,13 @@ def up(
         raise UsageError("--once ends with a replay, and the market does not end: add --replay FILE")
     environment = environment_of(settings, ["market"])
     environment["KALIBRE_API__PORT"] = str(settings.api.port)
-    run(settings, config=config, environment=environment, once=once, say=_say)
+    run(settings, config=config, environment=environment, once=once, say=say)
 
 
 _ANNOUNCED = "kalibre-hub "
 
 
-def _say(name: str, line: str) -> None:
+def say(name: str, line: str) -> None:
     """Show what a worker says: where the page is as such, the rest with its name."""
     if line.startswith(_ANNOUNCED):
         told = json.loads(line.removeprefix(_ANNOUNCED))

@@ -34,6 +34,7 @@ _EN: Final[dict[str, str]] = {
     "report": "report",
     "took": "took",
     "seconds": "{seconds} s",
+    "hub": "Now the hub: every learner learns from each bar of both markets, and is judged beside dummies.",
 }
 
 _TR: Final[dict[str, str]] = {
@@ -65,6 +66,7 @@ _TR: Final[dict[str, str]] = {
     "report": "rapor",
     "took": "süre",
     "seconds": "{seconds} sn",
+    "hub": "Şimdi merkez: bütün öğreniciler iki piyasanın her barından öğrenir, bilgisizlerle yan yana yargılanır.",
 }
 
 WORDS: Final[Mapping[str, Mapping[str, str]]] = {"en": _EN, "tr": _TR}

@@ -38,6 +38,8 @@ class Replay:
         Series in memory, by symbol.
     speed
         `max`, or how many times faster than the market: `60x`, `1x`, `60`.
+    slows_at_ms, slow_speed
+        From when on it is played at another speed: a year at once, and then its last day bar by bar.
     live_from_ms
         Where the past ends and the playing begins, UTC ms: `history` has the bars that had closed by then, `stream` the
         later ones. None: all is past for `history`, and all is played by `stream`, until `begin` says otherwise.
@@ -71,6 +73,8 @@ class Replay:
         log_url: str = "",
         bars: Mapping[str, Bars] | None = None,
         speed: str | float = "max",
+        slows_at_ms: int | None = None,
+        slow_speed: str | float = "60x",
         live_from_ms: int | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now_s: Callable[[], float] = time.monotonic,
@@ -83,6 +87,7 @@ class Replay:
         if source == self.name:
             raise UsageError("replay cannot play itself: name the source that holds the history")
         self._speed = _parse_speed(speed)
+        self._slows_at_ms, self._slow_speed = slows_at_ms, _parse_speed(slow_speed)
         self._bars = bars
         self._log_url = log_url
         self._source: Source | None = None
@@ -225,12 +230,15 @@ class Replay:
             raise UsageError("replay: no symbol was given; name at least one")
         lines = [self._line(symbol, timeframe, (since_ms or {}).get(symbol)) for symbol in dict.fromkeys(symbols)]
         start: tuple[int, float] | None = None
+        speed, slows_at_ms = self._speed, self._slows_at_ms
         for close_ms, _, item in heapq.merge(*lines, key=lambda entry: entry[:2]):
             if start is None:
                 first_ms = max(self.clock.now_ms(), item.bar.open_time) if self._begun else close_ms
                 start = (first_ms, self._now_s())
                 self.clock.stand(first_ms)
-            due_s = start[1] + (close_ms - start[0]) / 1_000 / self._speed
+            if slows_at_ms is not None and close_ms > slows_at_ms:
+                start, speed, slows_at_ms = (max(start[0], slows_at_ms), self._now_s()), self._slow_speed, None
+            due_s = start[1] + (close_ms - start[0]) / 1_000 / speed
             self.clock.run(close_ms, due_s=due_s)
             # At full speed too the loop is given its turn: a reader's other tasks must not starve.
             await self._sleep(max(0.0, due_s - self._now_s()))

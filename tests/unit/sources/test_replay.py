@@ -44,6 +44,23 @@ def play(
     return asyncio.run(collect())
 
 
+def test_a_year_is_played_at_once_and_its_last_day_bar_by_bar() -> None:
+    time = Time()
+    slows_at_ms = START + 30 * MINUTE
+    delivered: list[float] = []
+
+    async def collect() -> None:
+        source: Any = open_source(
+            "replay", bars=BARS, slows_at_ms=slows_at_ms, slow_speed="60x", sleep=time.sleep, now_s=lambda: time.now
+        )
+        async for item in source.stream(["BTCUSDT"], "1m"):
+            delivered.append(time.now)
+            assert source.clock.now_ms() == item.bar.open_time + MINUTE
+
+    asyncio.run(collect())
+    assert delivered == [100.0] * 30 + [100.0 + k for k in range(1, 11)]
+
+
 def test_symbols_are_woven_by_their_closes() -> None:
     items = play(bars=BARS)
     assert [(item.bar.open_time, item.symbol) for item in items] == [
