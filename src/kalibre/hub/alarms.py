@@ -23,6 +23,8 @@ from kalibre.core.timeframe import timeframe_ms
 from kalibre.trading.outcomes import ExpectedOpens
 
 NAME = "alarms"
+_REMEMBERED = 1_000
+"""Keys of which it is known when they were told last; the troubles of older ones are no longer said to be over."""
 
 
 class AlarmsProjection:
@@ -49,9 +51,13 @@ class AlarmsProjection:
     def __init__(self, series: Sequence[tuple[str, str]], *, stale_bars: int, calendar: ExpectedOpens) -> None:
         self._timeframes = {series_key(symbol, timeframe): timeframe for symbol, timeframe in series}
         self._stale_bars, self._calendar = stale_bars, calendar
+        self._now_ms = 0
         self._last_open: dict[str, int] = {}
         self._due_ms: dict[str, int] = {}
-        self._silent: set[str] = set()
+        self._last: dict[str, int] = {}
+        """Event time of the last alert of each key, the one told last at the end."""
+        self._open: set[str] = set()
+        """Keys of troubles that were told and are not over."""
         settings = [sorted(self._timeframes), stale_bars, getattr(calendar, "name", None)]
         self.version = sha256((_code_digest() + json.dumps(settings)).encode()).hexdigest()[:16]
 
@@ -62,12 +68,25 @@ class AlarmsProjection:
                 return self._bar(event)
             case said.Tick(now_ms=now_ms):
                 return self._tick(now_ms)
-            case _:
-                alert = _alert_of(event)
-                if alert is None:
-                    return []
-                key, payload = alert
-                return [new_event(key, event.event_time, payload, revision=event.revision)]
+            case said.BarQuarantined():  # one alert a bar, whatever the order of bars
+                return [new_event(*_quarantined(event), revision=event.revision)]
+        return [told for key, alert in _alerts_of(event) for told in self._tell(key, event.event_time, alert)]
+
+    def _tell(self, key: str, at_ms: int, alert: Alert) -> list[Event]:
+        """Say it, a moment later than what was said of the same key before; what was never told is not over."""
+        if alert.recovered and key not in self._open:
+            return []
+        if alert.recovered:
+            self._open.discard(key)
+        elif alert.level != "info":
+            self._open.add(key)
+        at_ms = max(at_ms, self._last.pop(key, at_ms - 1) + 1)
+        self._last[key] = at_ms
+        if len(self._last) > _REMEMBERED:
+            oldest = next(iter(self._last))
+            del self._last[oldest]
+            self._open.discard(oldest)
+        return [new_event(key, at_ms, alert)]
 
     # --- a market that falls silent -----------------------------------------------------------------------------------
 
@@ -77,39 +96,40 @@ class AlarmsProjection:
             return []
         self._last_open[event.key] = event.event_time
         self._due_ms.pop(event.key, None)
-        if event.key not in self._silent:
+        key = f"silent|{event.key}"
+        # Bars that are fetched afterwards come late as well: only one in time says that the market speaks again.
+        if key not in self._open or self._now_ms > self._due(event.key):
             return []
-        self._silent.discard(event.key)
-        closed_ms = event.event_time + timeframe_ms(timeframe)
-        payload = Alert(
+        alert = Alert(
             level="info",
             title=f"{event.key}: bars come again",
             cause=f"the bar of {to_text(event.event_time)} has come",
             consequence="features are fresh, and the policy decides again",
             recovered=True,
         )
-        return [new_event(f"silent|{event.key}", closed_ms, payload)]
+        return self._tell(key, event.event_time + timeframe_ms(timeframe), alert)
 
     def _tick(self, now_ms: int) -> list[Event]:
+        self._now_ms = max(self._now_ms, now_ms)
         emitted = []
-        for key, last_open in self._last_open.items():
-            if key in self._silent:
+        for series, last_open in self._last_open.items():
+            key = f"silent|{series}"
+            if key in self._open or self._now_ms <= self._due(series):
                 continue
-            due_ms = self._due_ms.get(key)
-            if due_ms is None:
-                due_ms = self._due_ms[key] = self._overdue_ms(key, last_open)
-            if now_ms > due_ms:
-                self._silent.add(key)
-                symbol = key.partition("|")[0]
-                payload = Alert(
-                    level="critical",
-                    title=f"{key}: no bar since {to_text(last_open)}",
-                    cause=f"{self._stale_bars} bars that the calendar expects did not come",
-                    consequence="features are stale: the policy holds, and nothing is learnt",
-                    mend=f"kalibre gaps --symbol {symbol} --heal",
-                )
-                emitted.append(new_event(f"silent|{key}", now_ms, payload))
+            alert = Alert(
+                level="critical",
+                title=f"{series}: no bar since {to_text(last_open)}",
+                cause=f"more than {self._stale_bars} bars that the calendar expects did not come",
+                consequence="features are stale: the policy holds, and nothing is learnt",
+                mend=f"kalibre gaps --symbol {series.partition('|')[0]} --heal",
+            )
+            emitted += self._tell(key, self._now_ms, alert)
         return emitted
+
+    def _due(self, series: str) -> int:
+        if series not in self._due_ms:
+            self._due_ms[series] = self._overdue_ms(series, self._last_open[series])
+        return self._due_ms[series]
 
     def _overdue_ms(self, key: str, last_open: int) -> int:
         """Return when so many expected bars should have closed that something must be wrong."""
@@ -123,17 +143,42 @@ class AlarmsProjection:
 
     def state(self) -> State:
         """Return everything that later emissions depend on."""
-        return {"known": json.dumps([self._last_open, self._due_ms, sorted(self._silent)], sort_keys=True)}
+        known = [self._now_ms, self._last_open, self._due_ms, list(self._last.items()), sorted(self._open)]
+        return {"known": json.dumps(known)}
 
     def restore(self, state: State) -> None:
         """Take on a state returned by `state`."""
-        self._last_open, self._due_ms, silent = json.loads(str(state["known"]))
-        self._silent = set(silent)
+        self._now_ms, self._last_open, self._due_ms, last, opened = json.loads(str(state["known"]))
+        self._last, self._open = dict(last), set(opened)
 
 
-def _alert_of(event: Event) -> tuple[str, Alert] | None:
-    """Return the alert that an event is worth, with its key; None if it is worth none."""
-    return _about_bars(event) or _about_models(event)
+def _alerts_of(event: Event) -> list[tuple[str, Alert]]:
+    """Return the alerts that an event is worth, each with its key."""
+    found = _about_bars(event) or _about_models(event)
+    alerts = [] if found is None else [found]
+    payload = event.payload
+    if isinstance(payload, said.Promotion):
+        over = Alert(
+            level="info",
+            title=f"{event.key}: {payload.model or 'nobody'} takes the place of the model that could not act",
+            cause=f"promoted by {payload.by}",
+            consequence="the policy follows it, unless it cannot be loaded either",
+            recovered=True,
+        )
+        alerts.insert(0, (f"model|{event.key}", over))
+    return alerts
+
+
+def _quarantined(event: Event) -> tuple[str, int, Alert]:
+    payload: Any = event.payload
+    alert = Alert(
+        level="warning",
+        title=f"{event.key}: the bar of {to_text(event.event_time)} was kept aside",
+        cause=", ".join(payload.reasons) + (f": {payload.detail}" if payload.detail else ""),
+        consequence="it is in no feature, and no model learns from it",
+        mend=f"kalibre gaps --symbol {event.key.partition('|')[0]} --quarantined",
+    )
+    return f"quarantine|{event.key}", event.event_time, alert
 
 
 def _about_bars(event: Event) -> tuple[str, Alert] | None:
@@ -148,13 +193,13 @@ def _about_bars(event: Event) -> tuple[str, Alert] | None:
                 consequence="forecasts that span the hole have no outcome, and nothing is learnt from them",
                 mend=f"kalibre gaps --symbol {symbol} --heal",
             )
-        case said.BarQuarantined():
-            return f"quarantine|{event.key}", Alert(
-                level="warning",
-                title=f"{event.key}: the bar of {to_text(event.event_time)} was kept aside",
-                cause=", ".join(payload.reasons) + (f": {payload.detail}" if payload.detail else ""),
-                consequence="it is in no feature, and no model learns from it",
-                mend=f"kalibre gaps --symbol {symbol} --quarantined",
+        case said.Gap(status="healed"):
+            return f"gap|{event.key}|{payload.start_ms}", Alert(
+                level="info",
+                title=f"{event.key}: the {payload.missing_bars} bars since {to_text(payload.start_ms)} have come",
+                cause=payload.reason or "the source has them now",
+                consequence="features know them from the next bar on",
+                recovered=True,
             )
         case said.CorporateAction(status="detected"):
             day = to_text(event.event_time)[:10]
@@ -202,7 +247,9 @@ def _about_models(event: Event) -> tuple[str, Alert] | None:
                 level="info",
                 title=f"{event.key}: {model} takes over",
                 cause=f"promoted by {payload.by}" + (f": {payload.note}" if payload.note else ""),
-                consequence="it is followed from the next bar on",
+                consequence="it is followed from the next bar on"
+                if payload.alias == "champion"
+                else "it trades on paper beside the champion, from the next bar on",
             )
         case said.Refusal():
             return f"refusal|{event.key}", Alert(

@@ -43,7 +43,6 @@ class Chronicle:
         self._settings, self._members, self._open_log = settings, members, open_log
         self._clock = clock or SystemClock()
         self._log: EventLog | None = None
-        self._troubled: set[str] = set()
 
     def close(self) -> None:
         """Close the log."""
@@ -66,17 +65,16 @@ class Chronicle:
             before = transaction.latest("worker", key=name)
             # Two transitions within a millisecond are two events.
             at_ms = now_ms if before is None else max(now_ms, before.event_time + 1)
-            events = [new_event(name, at_ms, state), *self._alerts(name, state, at_ms)]
+            events = [new_event(name, at_ms, state), *self._alerts(transaction, name, state, at_ms)]
             if state.state == "error":
                 events += self._release(transaction, name, state.reason)
             elif state.state == "online":
                 events += self._await_again(transaction, name)
             transaction.append(events, writer=WRITER)
 
-    def _alerts(self, name: str, state: WorkerState, at_ms: int) -> list[Event]:
+    def _alerts(self, transaction: Transaction, name: str, state: WorkerState, at_ms: int) -> list[Event]:
         key = f"worker|{name}"
         if state.state in ("restarting", "error"):
-            self._troubled.add(name)
             failed = state.state == "error"
             consequence = "it is started again by itself"
             if failed:
@@ -89,8 +87,7 @@ class Chronicle:
                 mend=f"kalibre hub restart {name}" if failed else "",
             )
             return [new_event(key, at_ms, alert)]
-        if state.state == "online" and name in self._troubled:
-            self._troubled.discard(name)
+        if state.state == "online" and _is_open(transaction, key):
             alert = Alert(
                 level="info",
                 title=f"worker {name} is online again",
@@ -114,15 +111,18 @@ class Chronicle:
     def _release(self, transaction: Transaction, name: str, reason: str) -> list[Event]:
         events = []
         for voice in self._spoken_for(name):
-            last = []
-            for series in self._series():
-                for kind in ("forecast", "annotation"):
-                    found = transaction.latest(kind, key=f"{series}|{voice}", by="event_time")
-                    last += [] if found is None else [found.event_time]
-            from_ms = min(last, default=-1) + 1
+            from_ms = min(self._last_word(transaction, f"{series}|{voice}") for series in self._series()) + 1
+            newest = transaction.latest("bench", key=voice)
+            if newest is not None:  # what was said of it before holds up to then; it may not have spoken since
+                from_ms = max(from_ms, newest.event_time)
             bench = Bench(benched=True, by=WRITER, reason=reason or "its worker is in error")
             events.append(new_event(voice, from_ms, bench))
         return events
+
+    def _last_word(self, transaction: Transaction, key: str) -> int:
+        """Return the close of the newest bar of which it spoke; -1 where it never did."""
+        found = [transaction.latest(kind, key=key, by="event_time") for kind in ("forecast", "annotation")]
+        return max((event.event_time for event in found if event is not None), default=-1)
 
     def _await_again(self, transaction: Transaction, name: str) -> list[Event]:
         events = []
@@ -136,6 +136,12 @@ class Chronicle:
             from_ms = max([newest.event_time + 1, *(close + 1 for close in closes)])
             events.append(new_event(voice, from_ms, Bench(benched=False, by=WRITER, reason="its worker is back")))
         return events
+
+
+def _is_open(transaction: Transaction, key: str) -> bool:
+    """Say whether a trouble was told, by this supervisor or the one before, and is not over."""
+    last = transaction.latest("alert", key=key)
+    return last is not None and isinstance(last.payload, Alert) and not last.payload.recovered
 
 
 def to_stderr(line: str) -> None:
