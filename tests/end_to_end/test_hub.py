@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +91,10 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def played(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def played(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("hub")
     play(bars, home)
-    yield home
+    return home
 
 
 def test_every_learner_spoke_of_every_bar_and_was_judged(played: Path) -> None:
