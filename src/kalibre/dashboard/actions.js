@@ -61,7 +61,6 @@ export function listen() {
   const dialog = byId("ask");
   dialog.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (event.submitter?.value !== "yes") return dialog.close();
     if (pending === null) return location.assign("/login");
     const { verb, name, digest } = pending;
     const button = byId("ask-yes");

@@ -100,7 +100,7 @@ function renderTop() {
   byId("theme").setAttribute("aria-label", t("theme", { theme: t(`theme.${theme}`) }));
   for (const one of document.querySelectorAll("[data-act=lang]")) one.setAttribute("aria-pressed", String(one.dataset.lang === language()));
   put(byId("you"), store.you.csrf
-    ? [h("button", { type: "button", class: "quiet", "data-act": "logout", title: t("until", { time: whole(store.you.until_ms) }) }, t("log_out", { who: store.you.by }))]
+    ? [h("button", { type: "button", class: "quiet", "data-act": "logout", title: t("until", { time: whole(store.you.until_ms) }) }, t("log_out"), h("span", { class: "word" }, store.you.by))]
     : [h("a", { href: "/login", class: "button" }, t("log_in"))]);
   const killed = store.now?.killed === true;
   put(byId("kill"), [h("button", { type: "button", class: killed ? "" : "danger", "data-act": "ask", "data-verb": killed ? "release" : "kill", "data-name": "" }, t(killed ? "release_kill" : "kill_switch"))]);
@@ -131,6 +131,7 @@ const hands = {
   move: ({ name }) => move(name),
   history: async ({ name }) => { showHistory(name); renderHistory(); await askHistory(true); renderHistory(); },
   ask: ({ verb, name }) => actions.ask(verb, name, verb === "restore" ? document.querySelector(`[data-restore="${CSS.escape(name)}"]`)?.value ?? "" : ""),
+  close: () => byId("ask").close(),
   logout: async () => { await actions.send("/logout").catch(() => {}); location.reload(); },
 };
 

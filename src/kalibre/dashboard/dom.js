@@ -67,7 +67,7 @@ export function put(parent, fresh) {
 export function table(caption, heads, rows, options = {}) {
   // On a phone each row becomes a card, where every cell needs its column's name beside it.
   for (const row of rows) [...row.children].forEach((cell, i) => cell.setAttribute("data-l", heads[i]?.text ?? heads[i] ?? ""));
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption },
     h("table", { class: options.class },
       h("caption", { class: "unseen" }, caption),
       h("thead", null, h("tr", null, heads.map((head) => h("th", { scope: "col", class: head.class }, head.text ?? head)))),

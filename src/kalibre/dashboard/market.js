@@ -166,7 +166,7 @@ export async function choose(name) {
   chart?.newest();
   if (name !== "live") {
     const days = RANGES[name];
-    const end = (cell(`${store.chosen}/bar`)?.at ?? Date.now()) + 1;
+    const end = cell(`${store.chosen}/bar`)?.at ?? Date.now();
     const response = await fetch(`/hub/series?symbol=${encodeURIComponent(store.chosen)}&from=${Math.max(0, end - days * 86_400_000)}&to=${end}&points=1000`);
     if (response.ok && range.name === name) range.found = await response.json();
     if (chart) chart.count = range.found?.bars.length ?? 0;
