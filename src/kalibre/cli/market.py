@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+
 @app.command()
 def ingest(
     symbol: SymbolsOption = None,

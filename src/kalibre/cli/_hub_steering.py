@@ -1,0 +1,142 @@
+"""Verbs of `kalibre hub` that change something, each recorded: pause, restore, retrain, restart, ..."""
+
+from __future__ import annotations
+
+from getpass import getuser
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from kalibre.cli._help import Verb
+from kalibre.cli._hub_watching import LearnerArgument, check_known
+from kalibre.cli.base import (
+    ConfigOption,
+    JsonOption,
+    SymbolOption,
+    emit,
+    opened_log,
+    settings_of,
+)
+from kalibre.core.errors import HubError
+
+verbs = typer.Typer()
+
+ReasonArgument = Annotated[str, typer.Argument(help="Why; recorded.")]
+
+
+def _command(
+    learner: str,
+    verb: Literal["pause", "resume", "reset", "restore", "checkpoint"],
+    reason: str,
+    *,
+    checkpoint: str,
+    as_json: bool,
+    config: Path | None,
+) -> None:
+    from kalibre.hub.commands import record_command
+
+    settings = settings_of(config)
+    check_known(settings, learner)
+    with opened_log(settings) as log:
+        event = record_command(log, settings, learner, verb, by=getuser(), reason=reason, checkpoint=checkpoint)
+    told = {"learner": learner, "verb": verb, "position": event.seq, "checkpoint": event.payload.checkpoint}  # type: ignore[attr-defined]
+    words = f"recorded at {event.seq:,}: {verb} {learner}; it is obeyed at its place among the bars"
+    emit(told, as_json=as_json, show=lambda console: console.print(words, markup=False))
+
+
+@verbs.command(cls=Verb)
+def pause(
+    learner: LearnerArgument, reason: ReasonArgument = "", as_json: JsonOption = False, config: ConfigOption = None
+) -> None:
+    """Let a learner neither learn nor forecast until it is resumed."""
+    _command(learner, "pause", reason, checkpoint="", as_json=as_json, config=config)
+
+
+@verbs.command(cls=Verb)
+def resume(
+    learner: LearnerArgument, reason: ReasonArgument = "", as_json: JsonOption = False, config: ConfigOption = None
+) -> None:
+    """Let a learner that was paused go on."""
+    _command(learner, "resume", reason, checkpoint="", as_json=as_json, config=config)
+
+
+@verbs.command(cls=Verb)
+def reset(
+    learner: LearnerArgument, reason: ReasonArgument = "", as_json: JsonOption = False, config: ConfigOption = None
+) -> None:
+    """Let a learner begin anew, knowing nothing."""
+    _command(learner, "reset", reason, checkpoint="", as_json=as_json, config=config)
+
+
+@verbs.command(cls=Verb)
+def restore(
+    learner: LearnerArgument,
+    checkpoint: Annotated[str, typer.Argument(help="Its digest, the first signs of it, or latest.")],
+    reason: ReasonArgument = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Let a learner go on from a checkpoint; what it learnt since is skipped, and the checkpoint is kept for good."""
+    _command(learner, "restore", reason, checkpoint=checkpoint, as_json=as_json, config=config)
+
+
+@verbs.command(cls=Verb)
+def checkpoint(
+    learner: LearnerArgument, reason: ReasonArgument = "", as_json: JsonOption = False, config: ConfigOption = None
+) -> None:
+    """Let the worker of a learner lay down a checkpoint now."""
+    _command(learner, "checkpoint", reason, checkpoint="", as_json=as_json, config=config)
+
+
+@verbs.command(cls=Verb)
+def retrain(
+    symbol: SymbolOption = None,
+    reason: ReasonArgument = "asked for",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Queue the training of a challenger; the gates judge it."""
+    from kalibre.core.clock import SystemClock
+    from kalibre.log.jobs import Jobs
+
+    settings = settings_of(config, symbols=[symbol] if symbol else None)
+    now_ms = SystemClock().now_ms()
+    rows = []
+    with opened_log(settings) as log:
+        for name in settings.market.symbols:
+            payload = {"symbol": name, "by": getuser(), "reason": reason}
+            rows.append(Jobs(log).enqueue("retrain", f"{name}|{now_ms}", payload, due_ms=now_ms).key)
+    words = f"queued: {', '.join(rows)}; `kalibre hub status` shows whether a worker for jobs runs"
+    emit({"jobs": rows}, as_json=as_json, show=lambda console: console.print(words, markup=False))
+
+
+def _supervised(verb: Literal["start", "stop", "restart"], name: str, *, as_json: bool, config: Path | None) -> None:
+    from kalibre.hub.control import Request, ask
+    from kalibre.hub.up import run_dir
+
+    answer = ask(run_dir(settings_of(config)), Request(verb=verb, worker=name, by=getuser()))
+    if not answer.ok:
+        raise HubError(answer.detail)
+    emit({"detail": answer.detail}, as_json=as_json, show=lambda console: console.print(answer.detail, markup=False))
+
+
+WorkerArgument = Annotated[str, typer.Argument(help="A worker, as `kalibre hub status` names it.")]
+
+
+@verbs.command(cls=Verb)
+def restart(name: WorkerArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Start a worker anew."""
+    _supervised("restart", name, as_json=as_json, config=config)
+
+
+@verbs.command(cls=Verb)
+def stop(name: WorkerArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Stop a worker until it is started again."""
+    _supervised("stop", name, as_json=as_json, config=config)
+
+
+@verbs.command(cls=Verb)
+def start(name: WorkerArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Start a worker that was stopped."""
+    _supervised("start", name, as_json=as_json, config=config)

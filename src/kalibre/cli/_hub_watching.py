@@ -1,0 +1,213 @@
+"""Verbs of `kalibre hub` that only look: status, show, league, checkpoints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kalibre.cli._help import Verb
+from kalibre.cli.base import (
+    EXIT_DEGRADED,
+    ConfigOption,
+    JsonOption,
+    SymbolOption,
+    emit,
+    opened_log,
+    settings_of,
+)
+from kalibre.core.errors import HubError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kalibre.core.settings import Settings
+
+verbs = typer.Typer()
+
+LearnerArgument = Annotated[str, typer.Argument(help="A learner: its file in learners/.")]
+
+
+def check_known(settings: Settings, learner: str) -> None:
+    """Refuse a learner that this hub does not run."""
+    from kalibre.learners.base import enabled_learners
+
+    names = enabled_learners(settings)
+    if learner not in names:
+        raise HubError(f"learner {learner!r} is not in this hub: choose one of {', '.join(names)}")
+
+
+@verbs.command(cls=Verb)
+def status(as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Show workers with the age of their heartbeats, and how far each projection has read; exit code 3 if one fails."""
+    from kalibre.hub.roster import roster
+    from kalibre.hub.up import behind, readers, run_dir
+
+    settings = settings_of(config)
+    workers = [
+        {
+            "worker": seen.name,
+            "phase": seen.beat.phase,
+            "age_s": round(seen.age_s, 1),
+            "pid": seen.beat.pid,
+            "restarts": seen.beat.restarts,
+            "memory_mb": round(seen.beat.rss_bytes / 1_048_576),
+            "cpu_s": round(seen.beat.cpu_s, 1),
+        }
+        for seen in roster(run_dir(settings))
+    ]
+    with opened_log(settings) as log:
+        reading = readers(settings)
+        late = behind(log, reading)
+        places = [
+            {
+                "projection": name,
+                "position": progress.seq if (progress := log.progress(name)) else 0,
+                "behind": late.get(name, 0),
+            }
+            for name in reading
+        ]
+        head = log.head()
+    silent = [row["worker"] for row in workers if row["phase"] != "stopped" and float(str(row["age_s"])) > 30]
+
+    def show(console: Console) -> None:
+        from rich.table import Table
+
+        for rows in (workers, places):
+            table = Table(*(rows[0] if rows else ()), box=None, padding=(0, 2, 0, 0))
+            for row in rows:
+                table.add_row(*map(str, row.values()))
+            if rows:
+                console.print(table)
+                console.print()
+        if not workers:
+            console.print("no worker has run in this home: start the hub with `kalibre hub up`")
+        console.print(f"{head:,} events in the log")
+
+    emit({"workers": workers, "projections": places, "head": head, "silent": silent}, as_json=as_json, show=show)
+    if silent or not workers:
+        raise typer.Exit(EXIT_DEGRADED)
+
+
+@verbs.command(cls=Verb)
+def show(
+    learner: LearnerArgument, symbol: SymbolOption = None, as_json: JsonOption = False, config: ConfigOption = None
+) -> None:
+    """Show what a learner has learnt so far, from its newest snapshot."""
+    from kalibre.hub.looks import learnt
+
+    settings = settings_of(config, symbols=[symbol] if symbol else None)
+    found = learnt(settings, learner)
+
+    def print_it(console: Console) -> None:
+        for key, told in found["series"].items():
+            console.print(f"[bold]{learner}[/bold] on {key}, as of {told['as_of'] or 'no bar'}")
+            for name, value in told["figures"].items():
+                console.print(f"  {name}: {'unknown' if value is None else format(value, '.6g')}", markup=False)
+            _print_learnt(console, told["learnt"])
+
+    emit(found, as_json=as_json, show=print_it)
+
+
+def _print_learnt(console: Console, told: dict[str, Any]) -> None:
+    """Print what a learner shows: a list of rows as a table, everything else as it is."""
+    from rich.table import Table
+
+    for name, value in told.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            table = Table(title=name, title_justify="left", box=None, padding=(0, 2, 0, 0))
+            for column, cell in value[0].items():
+                # Words fold, names and figures do not: a table of a narrow terminal stays readable.
+                table.add_column(column, no_wrap=not (isinstance(cell, str) and " " in cell))
+            for row in value:
+                table.add_row(*(format(cell, ".4g") if isinstance(cell, float) else str(cell) for cell in row.values()))
+            console.print(table)
+        else:
+            console.print(f"  {name}: {value}", markup=False)
+
+
+@verbs.command(cls=Verb)
+def league(symbol: SymbolOption = None, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Show the league: each forecaster beside dummies that know nothing."""
+    import msgspec
+
+    from kalibre.core.clock import to_text
+    from kalibre.core.events import series_key
+    from kalibre.core.hub_events import League
+
+    settings = settings_of(config, symbols=[symbol] if symbol else None)
+    tables = {}
+    with opened_log(settings) as log:
+        for name in settings.market.symbols:
+            found = log.latest("league", key=series_key(name, settings.market.timeframe), by="event_time")
+            if found is not None and isinstance(found.payload, League):
+                tables[name] = {"as_of_ms": found.event_time, **msgspec.to_builtins(found.payload)}
+
+    def print_it(console: Console) -> None:
+        from rich.table import Table
+
+        if not tables:
+            console.print("nobody has been judged yet: the first table comes when forecasts have matured")
+        for name, told in tables.items():
+            title = f"{name}, newest {told['window']:,} forecasts, as of {to_text(told['as_of_ms'])} Istanbul"
+            table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+            for column in ("forecaster", "n", "log-loss", "accuracy", "ECE", "edge (95 %), 1e-4", "marginal, 1e-4", ""):
+                table.add_column(column, justify="left" if column in ("forecaster", "") else "right")
+            for row in told["rows"]:
+                table.add_row(*_standing(row))
+            console.print(table)
+
+    emit({"league": tables}, as_json=as_json, show=print_it)
+
+
+def _standing(row: dict[str, Any]) -> tuple[str, ...]:
+    def told(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)
+
+    edge = "–"
+    if row["edge"] is not None:
+        edge = " ".join(
+            (told(1e4 * row["edge"], "+.1f"), f"({1e4 * row['edge_low']:+.1f} to {1e4 * row['edge_high']:+.1f})")
+        )
+    marginal = None if row["marginal"] is None else 1e4 * row["marginal"]
+    kind = "dummy" if row["dummy"] else "benched" if row["benched"] else ""
+    return (
+        row["name"],
+        f"{row['n']:,}",
+        *(told(row[name], ".4f") for name in ("log_loss", "accuracy", "ece")),
+        edge,
+        told(marginal, "+.2f"),
+        kind,
+    )
+
+
+@verbs.command(cls=Verb)
+def checkpoints(learner: LearnerArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """List a learner's checkpoints, newest first."""
+    from kalibre.core.clock import to_text
+    from kalibre.hub.checkpoints import checkpoints_of
+
+    settings = settings_of(config)
+    check_known(settings, learner)
+    rows = [
+        {
+            "digest": one.digest,
+            "position": one.about.position,
+            "made": to_text(one.made_ms),
+            "bytes": one.size_bytes,
+            "pinned": one.pinned,
+        }
+        for one in checkpoints_of(settings, learner).all()
+    ]
+
+    def print_it(console: Console) -> None:
+        from rich.table import Table
+
+        table = Table("checkpoint", "position", "made, Istanbul", "size", "", box=None, padding=(0, 2, 0, 0))
+        for row in rows:
+            size = f"{int(str(row['bytes'])) / 1024:,.0f} kB"
+            pinned = "pinned" if row["pinned"] else ""
+            table.add_row(str(row["digest"])[:12], f"{row['position']:,}", str(row["made"]), size, pinned)
+        console.print(table if rows else f"{learner} has none yet: ask for one with `kalibre hub checkpoint {learner}`")
+
+    emit({"checkpoints": rows}, as_json=as_json, show=print_it)
