@@ -249,6 +249,7 @@ def doctor(
 ) -> None:
     """Say what is wrong, and the command that mends it; exit code 3 if something is degraded, 1 if broken."""
     from kalibre.api.auth import check_bind
+    from kalibre.hub.findings import hub_findings
     from kalibre.registry.doctor import Finding, examine
     from kalibre.registry.promotion import reconcile
     from kalibre.registry.store import Registry
@@ -258,7 +259,7 @@ def doctor(
         with opened_log(settings) as log:
             for symbol in settings.market.symbols:
                 reconcile(log, Registry(settings), settings, symbol)
-    findings = examine(settings)
+    findings = [*examine(settings), *hub_findings(settings)]
     try:
         check_bind(settings.api)
     except SettingsError as error:
