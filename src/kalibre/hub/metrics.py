@@ -46,7 +46,6 @@ CATALOGUE = (
     Metric("kalibre_hub_jobs", "gauge", "Jobs by state: queued, running, done, failed, skipped.", ("state",)),
     Metric("kalibre_hub_gaps_open", "gauge", "Gaps in the bars that are not healed yet.", ("symbol",)),
     Metric("kalibre_hub_quarantined_total", "counter", "Bars kept aside because a check failed.", ("symbol",)),
-    Metric("kalibre_kill_switch_engaged", "gauge", "1 if the kill switch is engaged."),
 )
 """Everything that the hub measures, in the order in which it is written."""
 

@@ -41,3 +41,32 @@ def samples(run_dir: Path) -> Iterator[Sample]:
         yield "kalibre_hub_worker_restarts_total", labels, float(seen.beat.restarts)
         yield "kalibre_hub_worker_rss_bytes", labels, float(seen.beat.rss_bytes)
         yield "kalibre_hub_worker_cpu_seconds_total", labels, seen.beat.cpu_s
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Say whether a worker has beaten lately, for a container's health check: exit code 0 if it has, else 1.
+
+    Examples
+    --------
+    >>> main(["no-such-worker", "--run-dir", "no-such-folder"])
+    no-such-worker has never beaten
+    1
+    """
+    import argparse
+    import os
+    import sys
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("worker")
+    parser.add_argument("--limit-s", type=float, default=120.0, help="oldest beat of a worker that is well")
+    parser.add_argument("--run-dir", type=Path, default=Path(os.environ.get("KALIBRE_HOME", "kalibre_home")) / "run")
+    options = parser.parse_args(arguments)
+    seen = next((one for one in roster(options.run_dir) if one.name == options.worker), None)
+    well = seen is not None and not seen.stopped and seen.age_s <= options.limit_s
+    told = "has never beaten" if seen is None else f"{seen.beat.phase}, last beat {seen.age_s:.1f} s ago"
+    sys.stdout.write(f"{options.worker} {told}\n")
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
