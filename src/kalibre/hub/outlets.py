@@ -1,4 +1,4 @@
-"""What leaves the house: alerts to people, forecasts and signals to other programs, through the outbox."""
+"""What follows from the log elsewhere: alerts to people, forecasts to other programs, trainings that drift asks for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from kalibre.core.errors import KalibreError, LogLockedError, LogUnavailableError
 from kalibre.core.settings import Settings
+from kalibre.hub.retraining import Retraining
 from kalibre.hub.worker_process import WorkerProcess
 from kalibre.log.outbox import Outbox
 from kalibre.log.protocol import EventLog
@@ -24,6 +25,7 @@ def deliver(log: EventLog, settings: Settings, process: WorkerProcess) -> None:
 
     dispatcher = Dispatcher(settings, memory_path(settings))
     outboxes = [Outbox(log, "alerts", frozenset({"alert"}), dispatcher.deliver)]
+    outboxes.append(Outbox(log, "retraining", frozenset({"drift"}), Retraining(log, settings).deliver))
     closing: list[Callable[[], None]] = []
     if settings.hub.redis_url:
         from kalibre.log.redis_mirror import KINDS, RedisMirror
