@@ -95,6 +95,7 @@ def test_it_is_accessible_and_fits(
         assert page.evaluate("document.documentElement.lang") == lang
         for table in ("#market-table", "#history-table"):
             page.locator(f"{table} summary").click()
+        page.evaluate("scrollTo(0, 0)")
         name = f"{'phone' if width < 500 else 'desktop'}-{theme}-{lang}"
         page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
         page.locator("[data-verb=pause]").first.click()
@@ -312,6 +313,7 @@ def test_what_is_too_old_is_greyed_and_says_so(browser: Browser, tmp_path: Path)
         HubLog(log, now_ms=int(time.time() * 1000) - 10 * 3_600_000, n_bars=80).write()
     with running_server(tmp_path, keys={}, extra=MARKETS) as server, opened(browser, server.address) as watched:
         page = watched.open()
+        page.wait_for_selector(".lamp.linked")
         page.wait_for_selector(".tile.stale")
         assert page.locator(".tile:not(.stale)").count() == 0
         assert "stale" in page.inner_text(".tile.stale >> nth=0")

@@ -27,6 +27,7 @@ async function begin(symbol) {
   const state = await response.json();
   Object.assign(store, { learners: state.learners, hosts: state.hosts });
   takeState(state);
+  setLink(true);
   follow();
 }
 

@@ -44,8 +44,8 @@ export function renderWorkers() {
     const state = processState(name);
     const lag = beat && beat.position > 0 ? Math.max(0, store.seq - beat.position) : null;
     return h("tr", { "data-key": name }, h("th", { scope: "row" }, named("learner", name)),
-      h("td", null, chip(state), worker?.v.reason ? h("small", null, worker.v.reason) : null),
-      h("td", { class: beat ? aged("beat", beat.age_s, "n") : "n", "data-aged": true }, beat ? age("beat", "beat", beat.age_s) : worker ? h("small", null, t("since"), " ", age("record", "wall", worker.at)) : "–"),
+      h("td", null, chip(state), worker ? h("small", null, t("for_so_long"), " ", age("record", "wall", worker.at), worker.v.reason ? ` · ${worker.v.reason}` : "") : null),
+      h("td", { class: beat ? aged("beat", beat.age_s, "n") : "n none", "data-aged": true }, beat ? age("beat", "beat", beat.age_s) : "–"),
       h("td", { class: worker ? "n" : "n none" }, worker ? number(worker.v.restarts, 0) : "–"), h("td", { class: beat ? "n" : "n none" }, beat ? bytes(beat.rss_bytes) : "–"),
       h("td", { class: lag === null ? "n none" : "n" }, lag === null ? "–" : number(lag, 0)),
       h("td", { class: "acts" }, act("restart", name), ["offline", "error"].includes(state) ? act("start", name) : act("stop", name)));

@@ -40,6 +40,15 @@ def log(settings: Settings) -> Iterator[EventLog]:
         yield opened
 
 
+def _until(holds: Any, *, timeout_s: float = 10.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def told(view: HubView, seq: int = 0, series: str = KEY) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(view.since(seq, series))
     return found
@@ -245,10 +254,22 @@ def test_it_says_when_the_log_cannot_be_read_and_comes_back(
         view.stop()
 
 
-def _until(holds: Any, *, timeout_s: float = 10.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
+def test_it_only_reads(settings: Settings, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a log that lets nobody write."""
+    made = HubLog(log, now_ms=NOW_MS, n_bars=20)
+    made.write()
+
+    def refused(*arguments: Any, **named: Any) -> Any:
+        raise AssertionError("the view writes")
+
+    with open_log(settings.log_url) as own:
+        for name in ("append", "transaction"):
+            monkeypatch.setattr(own, name, refused)
+        view = HubView(settings, lambda: own, patience_s=0.05)
+        view.start()
+        try:
+            assert _until(lambda: view.ready)
+            made.next_bar()
+            assert _until(lambda: view.seq == log.head())
+        finally:
+            view.stop()
