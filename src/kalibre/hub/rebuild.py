@@ -14,7 +14,7 @@ from kalibre.hub.checkpoints import checkpoints_of
 from kalibre.hub.worker import projections
 from kalibre.learners.base import enabled_learners
 from kalibre.log.protocol import EventLog, Progress
-from kalibre.log.replay import Feeder, replay, state_digest
+from kalibre.log.replay import Feeder, anchor, replay, state_digest
 from kalibre.log.snapshots import About, Snapshots
 
 _MOST_DIFFERENCES = 10
@@ -49,12 +49,29 @@ def rebuild(
     Raises
     ------
     LogError
-        If there is no such projection, it never ran on this log, or ran with another version.
+        If there is no such projection, or it has not read this log.
     """
     makers = projections(settings)
     if name not in makers:
         raise LogError(f"{name!r} is no projection of this hub: choose one of {', '.join(makers)}")
-    projection = makers[name]()
+    return rebuild_with(makers[name](), log, settings, progress=progress)
+
+
+def rebuild_with(
+    projection: Projection,
+    log: EventLog,
+    settings: Settings,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Rebuilt:
+    """Do the same with a projection that was freshly made, whoever made it.
+
+    Raises
+    ------
+    LogError
+        If it never ran on this log, or ran with another version.
+    """
+    name = projection.name
     read = log.progress(name)
     if read is None or read.version != projection.version:
         known = "has never read this log" if read is None else f"read this log as version {read.version}"
@@ -67,7 +84,7 @@ def rebuild(
         if len(differences) < _MOST_DIFFERENCES:
             differences.append(words)
 
-    feeder = _Comparing(projection, log, _laid_down(settings, projection, read), note, progress, read.seq)
+    feeder = _Comparing(projection, log, _laid_down(log, settings, projection, read), note, progress, read.seq)
     n_read, n_emitted = replay(
         log,
         projection,
@@ -128,7 +145,7 @@ class _Comparing(Feeder):
                 )
 
 
-def _laid_down(settings: Settings, projection: Projection, read: Progress) -> list[tuple[About, str]]:
+def _laid_down(log: EventLog, settings: Settings, projection: Projection, read: Progress) -> list[tuple[About, str]]:
     """Return the states of this version that lie on the disk, oldest first, each with its digest."""
     name, found = projection.name, dict[int, tuple[About, str]]()
     folders = [Snapshots(settings.snapshots_dir, name)]
@@ -137,6 +154,8 @@ def _laid_down(settings: Settings, projection: Projection, read: Progress) -> li
     for snapshots in folders:
         for state, about in snapshots.newest():
             fits = (about.version, about.libraries) == (read.version, read.libraries)
-            if fits and about.position <= read.seq and about.emitted >= read.since:
+            # As at start-up: one of another log, or of a tail that this one has lost, is no state of this log.
+            known = about.anchor == f"{anchor(log, about.position)} {anchor(log, about.emitted)}"
+            if fits and known and about.position <= read.seq and about.emitted >= read.since:
                 found[about.position] = (about, state_digest(state))
     return [found[position] for position in sorted(found)]
