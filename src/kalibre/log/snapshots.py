@@ -116,7 +116,7 @@ class Snapshots:
                 _write(temporary / name, raw)
             fsync_folder(temporary)
             if target.exists():  # the same position again, after a rebuild: the new one replaces it
-                shutil.rmtree(target)
+                _remove(target)
             temporary.rename(target)
             fsync_folder(self.folder)
             fsync_folder(self.folder.parent)
@@ -191,9 +191,17 @@ class Snapshots:
         kept = self._keep(folders, position)
         for folder in folders:
             if folder not in kept:
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
         for left in self.folder.glob(".writing-*"):  # by a process that was killed; one runner owns this folder
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    """Take a snapshot away, at once: one that a kill left half removed would pass for a damaged one, and a new one."""
+    gone = folder.with_name(f".writing-no-more-{folder.name}")
+    shutil.rmtree(gone, ignore_errors=True)
+    folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def fsync_folder(folder: Path) -> None:
