@@ -1,0 +1,162 @@
+"""How the regimes' model is learnt from a stretch of bars: what is seen of a bar, where to begin, which order to keep.
+
+Of a bar two numbers are seen: its *level*, the logarithm of its volatility by Garman and Klass, and its *lean*, its
+return over that volatility. Within a regime the first is nearly normal (Alizadeh, Brandt and Diebold, 2002, found so of
+the range) and far less noisy than the return's square; the second tells direction without telling volatility once
+more. A drift leans a bar the more, the more volatile the bar is (Girsanov), so the bar's own volatility weighs the mean
+of its lean.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kalibre.core.bars import Bar
+from kalibre.core.protocols import FloatArray
+from kalibre.learners import _hmm as hmm
+
+_GARMAN_KLASS = 2.0 * math.log(2.0) - 1.0
+_LEAST_SHARE, _TYPICAL = 0.1, 0.2
+"""No bar counts as less volatile than a tenth of what a fifth of all bars are below: prices come in ticks."""
+FLOORS = np.array([0.1**2, 0.2**2])
+"""Least variance of level and lean: a third, and less, of what a single bar's chance alone makes of them."""
+_STAY = 0.97
+_SMOOTHED = 16
+_RANDOM_STARTS, _BLOCK = 2, 48
+_TRIED = 4_096
+"""Newest bars that beginnings are tried on; the best is bettered on all."""
+_FIRST_ROUNDS, _MORE_ROUNDS = 30, 60
+
+
+class Fit(NamedTuple):
+    """A model in canonical order, the filtered probabilities of the newest bar, and the log-likelihood of all."""
+
+    model: FloatArray
+    belief: FloatArray
+    log_likelihood: float
+
+
+def measured(bar: Bar, log_return: float) -> tuple[float, float]:
+    """Return a bar's variance (Garman and Klass, from the close before on) and its log return; NaN where it has none.
+
+    A bar that nobody traded in tells nothing.
+
+    Examples
+    --------
+    >>> bar = Bar(open_time=0, open=1.0, high=1.02, low=1.0, close=1.0, volume=5.0)
+    >>> round(measured(bar, 0.0)[0] ** 0.5, 4)
+    0.014
+    """
+    high, low, close = bar.high, bar.low, bar.close
+    if not (bar.volume > 0.0 and 0.0 < low <= close <= high < math.inf and math.isfinite(log_return)):
+        return math.nan, math.nan
+    over, under = max(math.log(high / close), -log_return), min(math.log(low / close), -log_return)
+    spread = over - under
+    return 0.5 * spread * spread - _GARMAN_KLASS * log_return * log_return, log_return
+
+
+def least_variance(bars: FloatArray) -> float:
+    """Return what is added to every bar's variance; 0 where no bar moved. `bars` are rows of `measured`."""
+    moved = bars[bars[:, 0] > 0.0, 0]
+    return _LEAST_SHARE**2 * float(np.quantile(moved, _TYPICAL)) if len(moved) else 0.0
+
+
+def seen_of(bars: FloatArray, least: float) -> FloatArray:
+    """Return level, lean and weight of bars, shape (n_bars, 3), NaN where nothing is known. `least` is above 0."""
+    volatility = np.sqrt(bars[:, 0] + least)
+    return np.stack([np.log(volatility), bars[:, 1] / volatility, volatility / typical(least)], axis=1)
+
+
+def seen_one(variance: float, log_return: float, least: float) -> tuple[float, float, float]:
+    """Return level, lean and weight of a bar."""
+    volatility = math.sqrt(variance + least)
+    return math.log(volatility), log_return / volatility, volatility / typical(least)
+
+
+def typical(least: float) -> float:
+    """Return the volatility whose weight is 1."""
+    return math.sqrt(least) / _LEAST_SHARE
+
+
+def leans(model: FloatArray, least: float) -> FloatArray:
+    """Return how a typical bar of each state leans: its return over its volatility."""
+    lean: FloatArray = model[:, hmm.MEAN + 1] * np.exp(model[:, hmm.MEAN]) / typical(least)
+    return lean
+
+
+# --- learning ---------------------------------------------------------------------------------------------------------
+
+
+def bettered(seen: FloatArray, least: float, model: FloatArray, rounds: int) -> Fit:
+    """Return what some rounds of learning make of a model."""
+    begun = model.copy()
+    begun[:, hmm.START] = 1.0 / hmm.N_STATES
+    likelihood, better, filtered = hmm.fitted(seen, begun, FLOORS, rounds)
+    order = canonical(better, least)
+    return Fit(_reordered(better, order), filtered[-1][order], likelihood)
+
+
+def fresh(seen: FloatArray, least: float, rng: np.random.Generator) -> Fit:
+    """Return the likeliest model that is found from several beginnings."""
+    newest = np.ascontiguousarray(seen[-_TRIED:])
+    starts = [bettered(newest, least, begun, _FIRST_ROUNDS) for begun in _beginnings(newest, rng)]
+    best = max(starts, key=lambda fit: fit.log_likelihood)
+    return bettered(seen, least, best.model, _MORE_ROUNDS)
+
+
+def canonical(model: FloatArray, least: float) -> NDArray[np.intp]:
+    """Return the states from calm and rising to stormy and falling: level less lean.
+
+    Two states of one volatility differ in drift and two of one drift in volatility, so no chance exchanges them.
+    """
+    return np.argsort(model[:, hmm.MEAN] - leans(model, least), kind="stable")
+
+
+def _reordered(model: FloatArray, order: NDArray[np.intp]) -> FloatArray:
+    moved = model[order]
+    moved[:, hmm.MOVES : hmm.MOVES + hmm.N_STATES] = moved[:, hmm.MOVES + order]
+    return np.ascontiguousarray(moved)
+
+
+def _beginnings(seen: FloatArray, rng: np.random.Generator) -> list[FloatArray]:
+    known = seen[~np.isnan(seen[:, 0])]
+    level, lean = _smoothed(known[:, 0]), _smoothed(known[:, 1])
+    by_level = np.searchsorted(np.quantile(level, [1 / 3, 2 / 3]), level)
+    by_lean = np.searchsorted(np.quantile(lean, [1 / 3, 2 / 3]), lean)
+    both = np.where(by_level == hmm.N_STATES - 1, by_level, (lean < 0.0).astype(np.intp))
+    shares = [by_level, by_lean, both, np.where(by_level == 0, by_level, 1 + (lean < 0.0).astype(np.intp))]
+    begun = [_of_shares(known, share) for share in shares]
+    for _ in range(_RANDOM_STARTS):
+        model = _of_shares(known, by_level)
+        for k in range(hmm.N_STATES):
+            at = int(rng.integers(max(len(known) - _BLOCK, 1)))
+            model[k, hmm.MEAN : hmm.MEAN + 2] = known[at : at + _BLOCK, :2].mean(axis=0)
+        model[:, hmm.VARIANCE : hmm.VARIANCE + 2] = np.maximum(known[:, :2].var(axis=0), FLOORS)
+        begun.append(model)
+    return begun
+
+
+def _of_shares(known: FloatArray, share: NDArray[np.intp]) -> FloatArray:
+    """Return the model of bars that are shared out among the states."""
+    model = np.zeros((hmm.N_STATES, hmm.MODEL_COLUMNS))
+    moves = model[:, hmm.MOVES : hmm.MOVES + hmm.N_STATES]
+    moves[:] = (1.0 - _STAY) / (hmm.N_STATES - 1)
+    np.fill_diagonal(moves, _STAY)
+    for k in range(hmm.N_STATES):
+        own = known[share == k] if (share == k).any() else known
+        model[k, hmm.MEAN : hmm.MEAN + 2] = own[:, :2].mean(axis=0)
+        model[k, hmm.VARIANCE : hmm.VARIANCE + 2] = np.maximum(own[:, :2].var(axis=0), FLOORS)
+    return model
+
+
+def _smoothed(values: FloatArray) -> FloatArray:
+    """Return the mean of the bars around each."""
+    sums = np.concatenate(([0.0], np.cumsum(values)))
+    at = np.arange(len(values))
+    begin, end = np.maximum(at - _SMOOTHED // 2, 0), np.minimum(at + _SMOOTHED // 2 + 1, len(values))
+    smooth: FloatArray = (sums[end] - sums[begin]) / (end - begin)
+    return smooth
