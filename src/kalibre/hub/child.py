@@ -157,7 +157,9 @@ class Child:
                 return False
             for line in self._words.write(content):
                 if self._on_line is not None:
-                    self._on_line(self.spec.name, line)
+                    # A terminal that was closed is no reason to end what runs.
+                    with contextlib.suppress(OSError):
+                        self._on_line(self.spec.name, line)
         return True
 
     def ending(self) -> Ending | None:

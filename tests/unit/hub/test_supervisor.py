@@ -195,6 +195,36 @@ def test_it_ends_by_itself_once_all_that_may_end_have_ended(tmp_path: Path) -> N
         assert process.stderr.read() == ""
 
 
+def test_systemd_hears_of_the_supervisor_and_not_of_its_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with hosted([worker("a"), worker("b", start_after=("a",))], tmp_path / "run") as (process, next_told):
+            heard, online = [], set()
+            while b"READY=1" not in heard:
+                heard.append(listener.recv(200))
+            while len(online) < 2:
+                name, state, _, _ = next_told()
+                online |= {name} if state == "online" else set()
+            process.terminate()
+            assert process.wait(10) == 0
+            while b"STOPPING=1" not in heard:
+                heard.append(listener.recv(200))
+        assert (heard.count(b"READY=1"), set(heard)) == (1, {b"READY=1", b"WATCHDOG=1", b"STOPPING=1"})
+
+
+def test_a_terminal_that_was_closed_ends_nothing(tmp_path: Path) -> None:
+    def on_line(name: str, line: str) -> None:
+        raise BrokenPipeError
+
+    with running([worker("a", "crash", "said aloud", times=1)], tmp_path, on_line=on_line) as (_, told):
+        assert "said aloud" in told.wait("a", "restarting").reason
+        told.wait("a", "online", count=2)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_it_cleanly_and_a_second_one_at_once(tmp_path: Path, number: signal.Signals) -> None:
     with hosted([worker("a"), worker("b", "deaf", grace_s=60.0)], tmp_path) as (process, next_told):
