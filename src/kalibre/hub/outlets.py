@@ -30,7 +30,7 @@ def deliver(log: EventLog, settings: Settings, process: WorkerProcess) -> None:
     if settings.hub.redis_url:
         from kalibre.log.redis_mirror import KINDS, RedisMirror
 
-        mirror = RedisMirror(settings.hub.redis_url)
+        mirror = RedisMirror(settings.hub.redis_url, log)
         closing.append(mirror.close)
         outboxes.append(Outbox(log, "redis", KINDS, mirror.deliver))
     pumped_s = 0.0

@@ -30,7 +30,7 @@ COLUMNS = (
     "lease_until_ms, began_ms, error"
 )
 CLAIMABLE = "((state = 'queued' AND ready_ms <= ?) OR (state = 'running' AND lease_until_ms <= ?))"
-LONGEST_ERROR = 2_000
+_LONGEST_ERROR = 2_000
 
 
 class JobRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +73,17 @@ def checked(name: str, key: str, payload: Mapping[str, Any] | None, due_ms: int,
         return msgspec.json.encode(dict(payload or {}), order="deterministic").decode()
     except (TypeError, ValueError) as error:
         raise UsageError(f"payload {payload!r} of job {name!r} is no JSON ({error}): use plain values") from error
+
+
+def told_words(text: str) -> str:
+    r"""Return words that every storage can keep: not endless, valid Unicode, without the sign that PostgreSQL refuses.
+
+    Examples
+    --------
+    >>> told_words("half a sign \ud83d and a \x00")
+    'half a sign ? and a ?'
+    """
+    return text[:_LONGEST_ERROR].encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 def named(names: Collection[str] | None) -> tuple[str, list[Any]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from kalibre.core.errors import LogError
 from kalibre.core.events import Event
@@ -21,7 +22,6 @@ from kalibre.log.failpoints import failpoint
 from kalibre.log.job_rows import (
     CLAIMABLE,
     COLUMNS,
-    LONGEST_ERROR,
     TABLES,
     JobRow,
     JobState,
@@ -33,6 +33,7 @@ from kalibre.log.job_rows import (
     select,
     superseded,
     tell,
+    told_words,
 )
 from kalibre.log.pool import PooledLog
 from kalibre.log.protocol import EventLog, Transaction
@@ -40,6 +41,8 @@ from kalibre.log.protocol import EventLog, Transaction
 __all__ = ["JobRow", "JobState", "Jobs"]
 
 T = TypeVar("T")
+_MADE: WeakSet[PooledLog] = WeakSet()
+"""Logs whose tables are known to be there: who only asks how jobs stand takes no write lock but the first time."""
 
 
 class Jobs:
@@ -67,7 +70,6 @@ class Jobs:
         if not isinstance(log, PooledLog):
             raise LogError(f"a log of kind {type(log).__name__} keeps no jobs: open one with `open_log`")
         self._log = log
-        self._made = False
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -279,7 +281,7 @@ class Jobs:
         LeaseLostError
             If the job was taken over meanwhile: nothing is stored.
         """
-        words = error[:LONGEST_ERROR]
+        words = told_words(error)
         over = retry_at_ms is None or job.attempt >= job.max_attempts
 
         def fail(session: Session) -> JobRow:
@@ -339,24 +341,24 @@ class Jobs:
     # --- the database -------------------------------------------------------------------------------------------------
 
     def _ask(self, question: Callable[[Session], T]) -> T:
-        if not self._made:
+        if self._log not in _MADE:
             with self._log.transaction() as transaction:
                 self._session(transaction)
-            self._made = True
+            _MADE.add(self._log)
         return self._log._ask(question)
 
     def _change(self, change: Callable[[Session], T], transaction: Transaction | None = None) -> T:
         if transaction is not None:
             return change(self._session(transaction))
-        with self._log.transaction() as own:
-            done = change(self._session(own))
-        self._made = True
+        with self._log.transaction() as opened:
+            done = change(self._session(opened))
+        _MADE.add(self._log)
         return done
 
     def _session(self, transaction: Transaction) -> Session:
         """Return a transaction's way to speak SQL, with the tables there; they are only kept if it commits."""
         assert isinstance(transaction, Session)
-        if not self._made:
+        if self._log not in _MADE:
             for statement in TABLES:
                 transaction.run(statement)
         return transaction
