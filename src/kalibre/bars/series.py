@@ -23,6 +23,7 @@ from kalibre.core.clock import Clock, to_text
 from kalibre.core.events import BarClosed, BarQuarantined, CorporateAction, Event, Gap, new_event, series_key
 from kalibre.core.protocols import Source
 from kalibre.core.timeframe import timeframe_ms
+from kalibre.log.failpoints import failpoint
 from kalibre.log.protocol import Conflict, EventLog, Reader
 
 _logger = logging.getLogger(__name__)
@@ -253,6 +254,8 @@ def write(
             # A bar was judged beside the newest revision: a correction that is taken back is a correction too.
             conflict: Conflict = "current" if is_bar else "revise"
             stored += transaction.append(some, writer=WRITER, conflict=conflict, recorded_at_ms=now_ms)
+            failpoint("series.write")
+    failpoint("series.written")
     _tell(stored, before, report)
     return stored
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kalibre.core.errors import SnapshotError
+from kalibre.log.failpoints import failpoint
 from kalibre.log.snapshots import Snapshots, fsync_folder
 
 _MANIFEST = "manifest.json"
@@ -65,6 +66,7 @@ class Copies:
         fs.makedirs(path, exist_ok=True)
         for name in (*_FILES, _MANIFEST):  # the manifest last: without it, a half-copied one is none
             fs.put_file(str(folder / name), f"{path}/{name}")
+            failpoint("copies.file")
 
     def wait(self, timeout_s: float) -> None:
         """Wait until everything is copied."""
@@ -97,6 +99,7 @@ class Copies:
                 folder.mkdir()
                 for name in _FILES:
                     fs.get_file(f"{path}/{name}", str(folder / name))
+                    failpoint("copies.fetch")
                 (folder / _MANIFEST).write_bytes(manifest)
                 self._snapshots.load(folder)
         except SnapshotError as error:

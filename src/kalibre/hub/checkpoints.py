@@ -21,6 +21,7 @@ from kalibre.core.hub_events import Checkpoint
 from kalibre.core.settings import Settings
 from kalibre.hub._copies import Copies, adopting
 from kalibre.learners.base import LearnerProjection
+from kalibre.log.failpoints import failpoint
 from kalibre.log.protocol import EventLog
 from kalibre.log.runner import Runner
 from kalibre.log.snapshots import About, Snapshots
@@ -148,6 +149,7 @@ class Checkpoints:
         try:
             with adopting(target) as temporary:
                 shutil.copytree(folder, temporary / folder.name)
+                failpoint("checkpoints.pin")
                 self.snapshots.load(temporary / folder.name)
         except (OSError, SnapshotError) as error:  # its learner may have taken it away just now
             raise HubError(f"checkpoint {digest!r} of {self.learner} cannot be pinned: {error}; ask again") from error
@@ -181,6 +183,7 @@ class Checkpoints:
         folder = runner.lay_down(self.snapshots)
         if folder is None:
             return None
+        failpoint("checkpoints.saved")
         digest = self.snapshots.digest(folder)
         closes = [one.line.last.open_time + one.step_ms for one in projection.series.values() if one.line.last]
         payload = Checkpoint(
@@ -191,6 +194,7 @@ class Checkpoints:
             metrics=figures_of(projection),
         )
         log.append([new_event(self.learner, max(closes, default=0), payload)], writer=WRITER)
+        failpoint("checkpoints.recorded")
         if self._copies is not None:
             self._copies.copy(folder)
         return digest

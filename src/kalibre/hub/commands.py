@@ -9,6 +9,7 @@ from kalibre.core.events import Event, new_event
 from kalibre.core.hub_events import Command
 from kalibre.core.settings import Settings
 from kalibre.hub.checkpoints import checkpoints_of
+from kalibre.log.failpoints import failpoint
 from kalibre.log.protocol import EventLog
 
 Verb = Literal["pause", "resume", "reset", "restore", "checkpoint"]
@@ -43,9 +44,12 @@ def record_command(
         digest = kept.resolve(checkpoint).digest
         kept.load(digest)
         kept.pin(digest)
+        failpoint("commands.pinned")
     now_ms = (clock or SystemClock()).now_ms()
     with log.transaction(durable=True) as transaction:
         before = transaction.latest("command", key=learner, by="event_time")
         at_ms = now_ms if before is None else max(now_ms, before.event_time + 1)
         payload = Command(verb=verb, by=by, reason=reason, checkpoint=digest)
-        return transaction.append([new_event(learner, at_ms, payload)], writer="command")[0]
+        recorded = transaction.append([new_event(learner, at_ms, payload)], writer="command")[0]
+        failpoint("commands.record")
+        return recorded

@@ -27,6 +27,7 @@ import msgspec
 from kalibre.core.errors import DeterminismError, LogError, LogLockedError, LogUnavailableError
 from kalibre.core.events import CommandApplied, Event, Kill, new_event
 from kalibre.core.protocols import Projection
+from kalibre.log.failpoints import failpoint
 from kalibre.log.protocol import EventLog, Progress, Transaction
 from kalibre.log.replay import RESTORE_MODEL, Feeder, anchor, copy_state, replay, retold, state_digest, succeeding
 from kalibre.log.snapshots import About, Snapshots, library_versions
@@ -173,6 +174,7 @@ class Runner:
                 rebuilt=max(old.seq, old.rebuilt) if old else 0,
             )
             transaction.set_progress(self._name, fresh)
+            failpoint("runner.anew")
         if old is not None:
             _logger.warning(
                 "projection %s was made by version %s (%s) and is now %s (%s): rebuilding it up to %d",
@@ -232,6 +234,7 @@ class Runner:
         before = copy_state(self._projection.state()) if self._priority and not retelling else None
         emissions = [emitted for event in events for emitted in feeder.feed(event)]
         position = events[-1].seq if events else self._progress.rebuilt
+        failpoint("runner.said")
         with self._log.transaction() as transaction:
             recorded = transaction.progress(self._name)
             if recorded != self._progress:
@@ -252,6 +255,8 @@ class Runner:
             else:
                 stored += self._record(transaction, emissions)
             transaction.set_offset(self._name, position)
+            failpoint("runner.commit")
+        failpoint("runner.committed")
         self._feeder, self._scanned = feeder, position
         self._progress = msgspec.structs.replace(self._progress, seq=position)
         self._emitted = max([self._emitted, *(event.seq for event in stored)])
@@ -315,6 +320,7 @@ class Runner:
             return None
         # First the log: a snapshot must not know of events that a power cut could take back.
         self._log.sync()
+        failpoint("runner.snapshot")
         emitted = max(self._emitted, self._progress.since)
         about = About(
             projection=self._name,

@@ -29,6 +29,7 @@ import numpy as np
 
 from kalibre.core.errors import SnapshotError
 from kalibre.core.protocols import State
+from kalibre.log.failpoints import failpoint
 
 KEPT = 3
 _MANIFEST = "manifest.json"
@@ -114,10 +115,13 @@ class Snapshots:
             temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=self.folder))
             for name, raw in files.items():
                 _write(temporary / name, raw)
+                failpoint("snapshots.file")
             fsync_folder(temporary)
             if target.exists():  # the same position again, after a rebuild: the new one replaces it
                 _remove(target)
+            failpoint("snapshots.rename")
             temporary.rename(target)
+            failpoint("snapshots.renamed")
             fsync_folder(self.folder)
             fsync_folder(self.folder.parent)
         except OSError as error:
@@ -201,6 +205,7 @@ def _remove(folder: Path) -> None:
     gone = folder.with_name(f".writing-no-more-{folder.name}")
     shutil.rmtree(gone, ignore_errors=True)
     folder.rename(gone)
+    failpoint("snapshots.remove")
     shutil.rmtree(gone, ignore_errors=True)
 
 
