@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
-_PASSES = 20
+_PATIENCE_S = 0.5
 
 
 def members(sessions: Iterable[int]) -> dict[int, list[int]]:
@@ -39,6 +40,17 @@ def memory_bytes(sessions: Iterable[int]) -> dict[int, int]:
     return weighed
 
 
+def _alive(session: int) -> list[int]:
+    import psutil
+
+    alive = []
+    for pid in members([session])[session]:
+        with contextlib.suppress(psutil.Error):
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                alive.append(pid)
+    return alive
+
+
 def kill(session: int) -> int:
     """Kill every process of a session, again and again until none is left that could start another.
 
@@ -46,21 +58,17 @@ def kill(session: int) -> int:
     -------
     How many were found alive.
     """
-    import psutil
-
     killed: set[int] = set()
-    for _ in range(_PASSES):
-        alive = []
-        for pid in members([session])[session]:
-            with contextlib.suppress(psutil.Error):
-                if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                    alive.append(pid)
-        if not set(alive) - killed:
-            break
+    deadline = time.monotonic() + _PATIENCE_S
+    while alive := _alive(session):
         for pid in alive:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-        killed |= set(alive)
+        killed.update(alive)
+        # The kernel takes its time over a death; one that waits for a disk is not waited for.
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.001)
     return len(killed)
 
 
