@@ -239,11 +239,10 @@ class JobWorker:
 
 
 def work(log: EventLog, settings: Settings, process: WorkerProcess) -> None:
-    """Enqueue what recorded ticks and drifts make due, and do what is enqueued, until told to stop."""
-    from kalibre.hub.scheduler import Scheduler, retrain_on_drift, schedules_of
+    """Enqueue what recorded ticks make due, and do what is enqueued, until told to stop."""
+    from kalibre.hub.scheduler import Scheduler, schedules_of
 
-    triggers = {"drift": retrain_on_drift} if settings.hub.retrain_on_drift else {}
-    scheduler = Scheduler(log, schedules_of(settings), triggers=triggers)
+    scheduler = Scheduler(log, schedules_of(settings))
     worker = JobWorker(log, settings, handlers())
     try:
         while not process.should_stop():

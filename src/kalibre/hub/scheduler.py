@@ -1,16 +1,13 @@
-"""The scheduler: from recorded ticks, and events that ask for a job, into the table of jobs."""
+"""The scheduler: from recorded ticks into the table of jobs."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
 
 from kalibre.core.clock import to_text
 from kalibre.core.errors import LogError, SettingsError
-from kalibre.core.events import Event, Tick
-from kalibre.core.hub_events import Drift
+from kalibre.core.events import Tick
 from kalibre.core.settings import Settings
 from kalibre.core.timeframe import DAY_MS
 from kalibre.hub.schedule import Run, Schedule, due, next_due
@@ -20,26 +17,6 @@ from kalibre.log.protocol import EventLog, Progress
 
 OFFSET = "schedule"
 _logger = logging.getLogger(__name__)
-
-
-class Asked(NamedTuple):
-    """A job that an event asks for; of those of one `line` that wait only the newest runs."""
-
-    job: str
-    key: str
-    payload: Mapping[str, Any]
-    line: str = ""
-
-
-def retrain_on_drift(event: Event) -> Asked | None:
-    """Ask for a challenger where the forecasts of a fixed model drift: once a day and symbol, whatever the test."""
-    if not isinstance(event.payload, Drift) or event.payload.action != "retrain":
-        return None
-    symbol = event.key.partition("|")[0]
-    reason = f"{event.payload.test} of {event.key}: {event.payload.cause}"
-    day = datetime.fromtimestamp(event.event_time / 1000, tz=UTC)
-    payload = {"symbol": symbol, "by": "drift", "reason": reason}
-    return Asked("retrain", f"drift|{symbol}|{day:%Y-%m-%d}", payload, f"drift {symbol}")
 
 
 def schedules_of(settings: Settings) -> tuple[Schedule, ...]:
@@ -60,35 +37,25 @@ def schedules_of(settings: Settings) -> tuple[Schedule, ...]:
 class Scheduler:
     """Follows the recorded ticks, and enqueues what they make due together with how far it has read.
 
-    It begins at the head of a log that it meets first: what was due before is nobody's business. A schedule that is new
-    begins with the first tick.
+    It begins at the head of a log that it meets first: what was due before is nobody's business. So does a schedule that
+    is new, or back again, with the newest tick.
 
     Parameters
     ----------
     log
         What is followed, and where the jobs are.
     schedules
-        Names are unique.
-    triggers
-        What an event of a kind asks for, by kind.
+        Names are unique. With none, ticks are not even looked at.
     batch_size
         Events that are committed together; any size enqueues the same jobs.
     """
 
-    def __init__(
-        self,
-        log: EventLog,
-        schedules: Sequence[Schedule],
-        *,
-        triggers: Mapping[str, Callable[[Event], Asked | None]] | None = None,
-        batch_size: int = 500,
-    ) -> None:
+    def __init__(self, log: EventLog, schedules: Sequence[Schedule], *, batch_size: int = 500) -> None:
         names = [schedule.name for schedule in schedules]
         if len(set(names)) < len(names):
             raise SettingsError(f"schedules {sorted(names)} share a name: name each once")
         self._log, self._jobs = log, Jobs(log)
         self._schedules = tuple(schedules)
-        self._triggers = dict(triggers or {})
         self._batch_size = batch_size
         self._position: int | None = None
         self._seen: dict[str, int] = {}
@@ -109,20 +76,15 @@ class Scheduler:
         """
         if self._position is None:
             self._begin()
+        if not self._schedules:
+            return 0
         assert self._position is not None
-        kinds = {"tick", *self._triggers}
-        events = self._log.read(after=self._position, kinds=kinds, limit=self._batch_size)
+        events = self._log.read(after=self._position, kinds={"tick"}, limit=self._batch_size)
         if not events:
             return 0
         before, self._position = self._position, None  # until the commit succeeds, what is in memory is not recorded
-        asked: list[tuple[Asked, int]] = []
-        runs: list[tuple[Schedule, Run]] = []
-        for event in events:
-            if isinstance(event.payload, Tick):
-                runs += self._tick(event.payload.now_ms)
-            elif event.provenance != "rebuild":
-                found = self._triggers[event.kind](event)
-                asked += [(found, event.event_time)] if found is not None else []
+        ticks = [event.payload.now_ms for event in events if isinstance(event.payload, Tick)]
+        runs = [run for now_ms in ticks for run in self._tick(now_ms)]
         with self._log.transaction() as transaction:
             if transaction.offset(OFFSET) != before:
                 raise LogError(f"the schedule is at {transaction.offset(OFFSET)}, not at {before}: stop the other one")
@@ -138,8 +100,6 @@ class Scheduler:
                     schedule="" if schedule.missed == "all" else schedule.name,
                     transaction=transaction,
                 )
-            for (job, key, payload, line), due_ms in asked:
-                self._jobs.enqueue(job, key, payload, due_ms=due_ms, schedule=line, transaction=transaction)
             for name, seen_ms in self._seen.items():
                 self._jobs.set_seen_ms(name, seen_ms, transaction)
             transaction.set_offset(OFFSET, events[-1].seq)
@@ -148,17 +108,23 @@ class Scheduler:
         return len(events)
 
     def _begin(self) -> None:
-        """Go on from what is recorded; the first time from the head."""
+        """Go on from what is recorded; the first time from the head, and a new schedule from the newest tick."""
         self._seen, self._next = {}, {}
+        names = [schedule.name for schedule in self._schedules]
         with self._log.transaction() as transaction:
             progress = transaction.progress(OFFSET)
             if progress is None:
                 progress = Progress(seq=transaction.head())
                 transaction.set_progress(OFFSET, progress)
-            for schedule in self._schedules:
-                seen_ms = self._jobs.seen_ms(schedule.name, transaction)
+            self._jobs.keep_schedules(names, transaction)
+            tick = transaction.latest("tick")
+            for name in names:
+                seen_ms = self._jobs.seen_ms(name, transaction)
+                if seen_ms is None and tick is not None and isinstance(tick.payload, Tick):
+                    seen_ms = tick.payload.now_ms
+                    self._jobs.set_seen_ms(name, seen_ms, transaction)
                 if seen_ms is not None:
-                    self._seen[schedule.name] = seen_ms
+                    self._seen[name] = seen_ms
         self._position = progress.seq
 
     def _tick(self, now_ms: int) -> Iterator[tuple[Schedule, Run]]:

@@ -338,6 +338,11 @@ class Jobs:
         sql = "INSERT INTO schedules (name, seen_ms) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seen_ms = ?"
         self._session(transaction).run(sql, (schedule, seen_ms, seen_ms))
 
+    def keep_schedules(self, names: Collection[str], transaction: Transaction) -> None:
+        """Forget how far every other schedule was looked at: one that comes back later begins anew."""
+        where, parameters = named(names)
+        self._session(transaction).run(f"DELETE FROM schedules WHERE NOT ({where})", parameters)
+
     # --- the database -------------------------------------------------------------------------------------------------
 
     def _ask(self, question: Callable[[Session], T]) -> T:
