@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sys
 import tempfile
@@ -105,16 +106,19 @@ def supervised(specs: list[WorkerSpec], **more: Any) -> Iterator[Watched]:
     """Run a supervisor as it is delivered, in a folder of its own."""
     told: list[tuple[float, str, WorkerState]] = []
     with tempfile.TemporaryDirectory(prefix="kalibre-supervision-") as folder:
+        # Workers of the hub itself find everything from here.
+        os.environ["KALIBRE_HOME"] = folder
+        run_dir = Path(folder) / "run"
         supervisor = Supervisor(
             specs,
-            run_dir=Path(folder),
+            run_dir=run_dir,
             on_state=lambda name, state: told.append((time.monotonic(), name, state)),
             **more,
         )
         thread = threading.Thread(target=supervisor.run)
         thread.start()
         try:
-            yield Watched(supervisor, Path(folder), told)
+            yield Watched(supervisor, run_dir, told)
         finally:
             supervisor.stop("the benchmark")
             thread.join(PATIENCE_S)

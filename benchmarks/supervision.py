@@ -180,7 +180,7 @@ from kalibre.hub.supervisor import Supervisor
 from kalibre.hub.worker_spec import WorkerSpec
 specs = [WorkerSpec(**spec) for spec in json.loads(sys.argv[2])]
 say = lambda name, state: print(state.state, state.pid, flush=True)
-Supervisor(specs, run_dir=Path(sys.argv[1]), on_state=say).run()
+Supervisor(specs, run_dir=Path(sys.argv[1]) / "run", on_state=say).run()
 """
 
 
@@ -191,7 +191,7 @@ def supervisor_killed(cast: Cast) -> Timed:
     with tempfile.TemporaryDirectory(prefix="kalibre-supervision-") as folder:
         command = [sys.executable, "-c", _HOST, folder, json.dumps(told)]
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env={**os.environ, **cast.environment}
+            command, stdout=subprocess.PIPE, text=True, env={**os.environ, **cast.environment, "KALIBRE_HOME": folder}
         ) as host:
             assert host.stdout is not None
             line = ""
@@ -230,7 +230,7 @@ def cost(cast: Cast, seconds: float) -> dict[str, float]:
         told = [{"name": s.name, "command": list(s.command), "environment": dict(s.environment)} for s in specs]
         command = [sys.executable, "-c", _HOST, folder, json.dumps(told)]
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env={**os.environ, **cast.environment}
+            command, stdout=subprocess.PIPE, text=True, env={**os.environ, **cast.environment, "KALIBRE_HOME": folder}
         ) as host:
             assert host.stdout is not None
             online = 0

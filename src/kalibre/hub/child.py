@@ -70,17 +70,23 @@ class Words:
                 self._file.close()
             self._file = None
 
+    def _opened(self) -> BinaryIO:
+        # A worker may say what is nobody else's business, such as the address to log in at.
+        return open(
+            os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab", buffering=0
+        )
+
     def _keep(self, content: bytes) -> None:
         # A disk that refuses the file takes nothing from the watch: the last lines are in memory.
         try:
             if self._file is None:
-                self._file = self._path.open("ab", buffering=0)
+                self._file = self._opened()
                 self._size = self._file.tell()
             if self._size + len(content) > self._limit and self._size:
                 self._file.close()
                 self._file = None
                 os.replace(self._path, self._path.with_name(self._path.name + ".1"))
-                self._file, self._size = self._path.open("ab", buffering=0), 0
+                self._file, self._size = self._opened(), 0
             self._file.write(content[-self._limit :])
             self._size += min(len(content), self._limit)
         except OSError:

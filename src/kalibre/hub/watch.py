@@ -193,15 +193,23 @@ _CAUSES = {
 }
 
 
+# What is quoted goes into the log for good, and to whoever is alerted.
+_SECRET = re.compile(
+    r"((?:token|key|password|passwd|secret)[\"']?\s*[=:]\s*[\"']?)[^\s&\"']+|(//[^\s:/@]*:)[^\s/@]+(?=@)", re.IGNORECASE
+)
+
+
 def quoted(words: Sequence[str]) -> str:
     """Return the lines worth quoting: the last three, or the innermost frames where a trace was dumped.
+
+    Passwords, keys and login tokens are left out.
 
     Examples
     --------
     >>> quoted(["Fatal", "Current thread 0x1 (most recent call first):", '  File "a.py", line 3 in wait', "  File b"])
     'hung in File "a.py", line 3 in wait | File b'
     """
-    lines = [line.strip() for line in words if line.strip()]
+    lines = [_SECRET.sub(r"\1\2...", line.strip()) for line in words if line.strip()]
     dumps = [at for at, line in enumerate(lines) if re.match(r"(Current t|T)hread 0x[0-9a-f]+.*call first", line)]
     if dumps:
         frames = [line for line in lines[dumps[-1] + 1 : dumps[-1] + 4] if line.startswith("File ")]

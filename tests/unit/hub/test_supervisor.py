@@ -367,6 +367,7 @@ def test_what_a_worker_says_is_kept_within_bounds(tmp_path: Path) -> None:
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert set(sizes) == {"a.log", "a.log.1"}
     assert max(sizes.values()) <= 10_000
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
 
 
 def test_a_worker_under_somebody_elses_care_is_not_run_twice(tmp_path: Path) -> None:

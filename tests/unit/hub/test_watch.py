@@ -160,6 +160,29 @@ def test_the_innermost_frames_of_a_hang_are_quoted() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            '{"login": "http://127.0.0.1:1/login?token=2u55YmZ4Oi3bHV6W_g"}',
+            '{"login": "http://127.0.0.1:1/login?token=..."}',
+        ),
+        ("  X-API-Key: abc-def_ghi", "X-API-Key: ..."),
+        ('{"password": "hunter2", "a": 1}', '{"password": "...", "a": 1}'),
+        (
+            "cannot reach postgresql://kalibre:hunter2@db/kalibre now",
+            "cannot reach postgresql://kalibre:...@db/kalibre now",
+        ),
+        (
+            "KeyError: 'x' at 12:30 of http://127.0.0.1:8617/docs",
+            "KeyError: 'x' at 12:30 of http://127.0.0.1:8617/docs",
+        ),
+    ],
+)
+def test_no_secret_is_quoted(line: str, told: str) -> None:
+    assert quoted([line]) == told
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"name": "Not/A name"}, "Not/A name"),
