@@ -20,16 +20,31 @@ from kalibre.core.protocols import FloatArray
 from kalibre.learners import _hmm as hmm
 
 _GARMAN_KLASS = 2.0 * math.log(2.0) - 1.0
-_LEAST_SHARE, _TYPICAL = 0.1, 0.2
+_CALM, _LEAST_SHARE = 0.2, 0.1
 """No bar counts as less volatile than a tenth of what a fifth of all bars are below: prices come in ticks."""
+_WILD, _MOST_TIMES = 0.8, 5.0
+"""Nor as more than five times what a fifth are above: beyond, a normal law believes whichever state varies most."""
 FLOORS = np.array([0.1**2, 0.2**2])
 """Least variance of level and lean: a third, and less, of what a single bar's chance alone makes of them."""
 _STAY = 0.97
 _SMOOTHED = 16
 _RANDOM_STARTS, _BLOCK = 2, 48
 _TRIED = 4_096
-"""Newest bars that beginnings are tried on; the best is bettered on all."""
-_FIRST_ROUNDS, _MORE_ROUNDS = 30, 60
+"""Newest bars that beginnings are tried on; only the last rounds are on all."""
+_FIRST_ROUNDS, _FOLLOWED, _MORE_ROUNDS, _LAST_ROUNDS = 30, 2, 60, 20
+"""All beginnings are tried for so many rounds, the best two for so many more, and the better one for the last."""
+
+
+class Scale(NamedTuple):
+    """What is added to the variance of every bar, and what it counts at most."""
+
+    least: float
+    most: float
+
+    @property
+    def typical(self) -> float:
+        """The volatility whose weight is 1."""
+        return math.sqrt(self.least) / _LEAST_SHARE
 
 
 class Fit(NamedTuple):
@@ -59,61 +74,65 @@ def measured(bar: Bar, log_return: float) -> tuple[float, float]:
     return 0.5 * spread * spread - _GARMAN_KLASS * log_return * log_return, log_return
 
 
-def least_variance(bars: FloatArray) -> float:
-    """Return what is added to every bar's variance; 0 where no bar moved. `bars` are rows of `measured`."""
+def scale_of(bars: FloatArray) -> Scale | None:
+    """Return the scale of bars, rows of `measured`; None where none of them moved."""
     moved = bars[bars[:, 0] > 0.0, 0]
-    return _LEAST_SHARE**2 * float(np.quantile(moved, _TYPICAL)) if len(moved) else 0.0
+    if not len(moved):
+        return None
+    calm, wild = np.quantile(moved, (_CALM, _WILD)).tolist()
+    return Scale(_LEAST_SHARE**2 * calm, _MOST_TIMES**2 * wild)
 
 
-def seen_of(bars: FloatArray, least: float) -> FloatArray:
-    """Return level, lean and weight of bars, shape (n_bars, 3), NaN where nothing is known. `least` is above 0."""
-    volatility = np.sqrt(bars[:, 0] + least)
-    return np.stack([np.log(volatility), bars[:, 1] / volatility, volatility / typical(least)], axis=1)
+def seen_of(bars: FloatArray, scale: Scale) -> FloatArray:
+    """Return level, lean and weight of bars, shape (n_bars, 3), NaN where nothing is known."""
+    volatility = np.sqrt(np.minimum(bars[:, 0], scale.most) + scale.least)
+    lean = bars[:, 1] / np.sqrt(bars[:, 0] + scale.least)
+    return np.stack([np.log(volatility), lean, volatility / scale.typical], axis=1)
 
 
-def seen_one(variance: float, log_return: float, least: float) -> tuple[float, float, float]:
+def seen_one(variance: float, log_return: float, scale: Scale) -> tuple[float, float, float]:
     """Return level, lean and weight of a bar."""
-    volatility = math.sqrt(variance + least)
-    return math.log(volatility), log_return / volatility, volatility / typical(least)
+    volatility = math.sqrt(min(variance, scale.most) + scale.least)
+    return math.log(volatility), log_return / math.sqrt(variance + scale.least), volatility / scale.typical
 
 
-def typical(least: float) -> float:
-    """Return the volatility whose weight is 1."""
-    return math.sqrt(least) / _LEAST_SHARE
-
-
-def leans(model: FloatArray, least: float) -> FloatArray:
+def leans(model: FloatArray, scale: Scale) -> FloatArray:
     """Return how a typical bar of each state leans: its return over its volatility."""
-    lean: FloatArray = model[:, hmm.MEAN + 1] * np.exp(model[:, hmm.MEAN]) / typical(least)
+    lean: FloatArray = model[:, hmm.MEAN + 1] * np.exp(model[:, hmm.MEAN]) / scale.typical
     return lean
 
 
 # --- learning ---------------------------------------------------------------------------------------------------------
 
 
-def bettered(seen: FloatArray, least: float, model: FloatArray, rounds: int) -> Fit:
+def bettered(seen: FloatArray, scale: Scale, model: FloatArray, rounds: int) -> Fit:
     """Return what some rounds of learning make of a model."""
     begun = model.copy()
     begun[:, hmm.START] = 1.0 / hmm.N_STATES
     likelihood, better, filtered = hmm.fitted(seen, begun, FLOORS, rounds)
-    order = canonical(better, least)
+    order = canonical(better, scale)
     return Fit(_reordered(better, order), filtered[-1][order], likelihood)
 
 
-def fresh(seen: FloatArray, least: float, rng: np.random.Generator) -> Fit:
+def fresh(seen: FloatArray, scale: Scale, rng: np.random.Generator) -> Fit:
     """Return the likeliest model that is found from several beginnings."""
     newest = np.ascontiguousarray(seen[-_TRIED:])
-    starts = [bettered(newest, least, begun, _FIRST_ROUNDS) for begun in _beginnings(newest, rng)]
-    best = max(starts, key=lambda fit: fit.log_likelihood)
-    return bettered(seen, least, best.model, _MORE_ROUNDS)
+    tried = [bettered(newest, scale, begun, _FIRST_ROUNDS) for begun in _beginnings(newest, rng)]
+    tried.sort(key=_likelihood, reverse=True)
+    best = max((bettered(newest, scale, one.model, _MORE_ROUNDS) for one in tried[:_FOLLOWED]), key=_likelihood)
+    return bettered(seen, scale, best.model, _LAST_ROUNDS)
 
 
-def canonical(model: FloatArray, least: float) -> NDArray[np.intp]:
+def _likelihood(one: Fit) -> float:
+    return one.log_likelihood
+
+
+def canonical(model: FloatArray, scale: Scale) -> NDArray[np.intp]:
     """Return the states from calm and rising to stormy and falling: level less lean.
 
     Two states of one volatility differ in drift and two of one drift in volatility, so no chance exchanges them.
     """
-    return np.argsort(model[:, hmm.MEAN] - leans(model, least), kind="stable")
+    return np.argsort(model[:, hmm.MEAN] - leans(model, scale), kind="stable")
 
 
 def _reordered(model: FloatArray, order: NDArray[np.intp]) -> FloatArray:

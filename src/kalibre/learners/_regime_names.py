@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kalibre.core.protocols import FloatArray
 from kalibre.learners import _hmm as hmm
-from kalibre.learners._regime_fit import leans, typical
+from kalibre.learners._regime_fit import Scale, leans
 
 VOLATILITY = ("calm", "lively", "storm")
 DIRECTION = ("", "up", "down")
@@ -30,7 +30,7 @@ def unnamed() -> NDArray[np.int64]:
     return np.full((hmm.N_STATES, 2), UNNAMED)
 
 
-def marked(model: FloatArray, least: float, before: NDArray[np.int64]) -> NDArray[np.int64]:
+def marked(model: FloatArray, scale: Scale, before: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the marks of a model's states.
 
     They follow from the model. Only at a boundary does a state keep what it was called `before`, until it is clearly
@@ -38,9 +38,9 @@ def marked(model: FloatArray, least: float, before: NDArray[np.int64]) -> NDArra
     """
     level = model[:, hmm.MEAN]
     low, high = float(level.min()), float(level.max())
-    lean = leans(model, least)
+    lean = leans(model, scale)
     # Of the squared weights, which are log-normal: what one bar tells of the multiple.
-    spread = np.exp(2.0 * (level + model[:, hmm.VARIANCE])) / typical(least) ** 2
+    spread = np.exp(2.0 * (level + model[:, hmm.VARIANCE])) / scale.typical**2
     error = np.sqrt(model[:, hmm.VARIANCE + 1] / np.maximum(model[:, hmm.HELD] * spread, 1e-300))
     errors = model[:, hmm.MEAN + 1] / error
     marks = np.zeros_like(before)

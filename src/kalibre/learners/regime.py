@@ -39,11 +39,11 @@ _TRUST = (0.1, 10.0)
 _MEMORY = 1_000.0
 """Bars that the running figures remember."""
 
-_SEEN, _WAITED, _FITS, _FRESH, _LEAST = range(5)
-"""Counts: bars seen, bars since the last fit, fits, bar of the next fit from several beginnings; `least_variance`."""
-_STATE, _SWITCHES, _COUNTED, _SAID, _SAYINGS = range(5, 10)
+_SEEN, _WAITED, _FITS, _FRESH, _SCALE = range(5)
+"""Counts: bars seen, bars since the last fit, fits, bar of the next fit from several beginnings; scale (two places)."""
+_STATE, _SWITCHES, _COUNTED, _SAID, _SAYINGS = range(6, 11)
 """Running figures: the state that gave the name; decayed, its switches and bars, and log-likelihoods and bars."""
-_LENGTH, _EXPECTED, _CHANGE = range(10, 13)
+_LENGTH, _EXPECTED, _CHANGE = range(11, 14)
 """What the change-point detection said last."""
 
 
@@ -140,7 +140,7 @@ class Regime:
         if math.isnan(variance):
             self._step(math.nan, math.nan, math.nan)
             return
-        level, lean, weight = fit.seen_one(variance, log_return, float(counts[_LEAST]))
+        level, lean, weight = fit.seen_one(variance, log_return, self._scale)
         said = self._step(level, lean, weight)
         keep = 1.0 - 1.0 / _MEMORY
         counts[_SAID : _SAYINGS + 1] *= keep
@@ -166,27 +166,34 @@ class Regime:
     def _learn(self, n_bars: int) -> None:
         """Learn the model anew from the newest bars, if enough of them moved."""
         counts = self._counts
-        bars = self._newest(n_bars)
         counts[_WAITED] = 0.0
-        if n_bars < FIRST_LEARNT or np.count_nonzero(bars[:, 0] > 0.0) < _LEAST_MOVED:
+        if n_bars < FIRST_LEARNT:
             return
-        least = fit.least_variance(bars)
-        seen = fit.seen_of(bars, least)
-        found = fit.bettered(seen, least, self._model, _ROUNDS) if counts[_FITS] else None
+        bars = self._newest(n_bars)
+        if np.count_nonzero(bars[:, 0] > 0.0) < _LEAST_MOVED:
+            return
+        scale = fit.scale_of(bars)
+        assert scale is not None  # as some of them moved
+        seen = fit.seen_of(bars, scale)
+        found = fit.bettered(seen, scale, self._model, _ROUNDS) if counts[_FITS] else None
         if n_bars >= counts[_FRESH]:
-            anew = fit.fresh(seen, least, np.random.default_rng([self._seed, n_bars]))
+            anew = fit.fresh(seen, scale, np.random.default_rng([self._seed, n_bars]))
             if found is None or anew.log_likelihood > found.log_likelihood + _CLEARLY:
                 found = anew
             counts[_FRESH] = min(2 * n_bars, n_bars + WINDOW)
         assert found is not None  # the first fit is from several beginnings
         self._model[:], self._belief[0] = found.model, found.belief
-        self._marks[:] = names.marked(found.model, least, self._marks)
-        counts[_LEAST] = least
+        self._marks[:] = names.marked(found.model, scale, self._marks)
+        counts[_SCALE:_STATE] = scale
         self._expect()
         counts[_FITS] += 1.0
         if counts[_FITS] == 1.0:  # how long nothing has changed is known from the first word on
             for level, lean, _ in seen[~np.isnan(seen[:, 0])].tolist():
                 counts[_LENGTH:] = self._update(level, lean, HAZARD, _NEGLIGIBLE, float(RECENT))[1:]
+
+    @property
+    def _scale(self) -> fit.Scale:
+        return fit.Scale(*self._counts[_SCALE:_STATE].tolist())
 
     def _newest(self, n_bars: int) -> FloatArray:
         if n_bars <= WINDOW:
@@ -198,7 +205,7 @@ class Regime:
         """Tell the change-point detection what the model knows of runs."""
         model = self._model
         share = model[:, hmm.HELD] / model[:, hmm.HELD].sum()
-        means = np.stack([model[:, hmm.MEAN], fit.leans(model, float(self._counts[_LEAST]))], axis=1)
+        means = np.stack([model[:, hmm.MEAN], fit.leans(model, self._scale)], axis=1)
         centre = share @ means
         within = share @ model[:, hmm.VARIANCE : hmm.VARIANCE + 2]
         between = np.clip(share @ (means - centre) ** 2, within / _TRUST[1], within / _TRUST[0])
@@ -236,7 +243,7 @@ class Regime:
         moves = model[:, hmm.MOVES : hmm.MOVES + hmm.N_STATES]
         share = model[:, hmm.HELD] / model[:, hmm.HELD].sum()
         variance = np.exp(2.0 * (model[:, hmm.MEAN] + model[:, hmm.VARIANCE]))
-        drift = model[:, hmm.MEAN + 1] * variance / fit.typical(float(counts[_LEAST]))
+        drift = model[:, hmm.MEAN + 1] * variance / self._scale.typical
         table["states"] = [
             {
                 "name": names.name(self._marks, k),
