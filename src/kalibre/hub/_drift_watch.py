@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,10 @@ _THIN = 20
 """Only every twentieth forecast is compared: neighbours say nearly the same, and would pass for evidence."""
 _QUIET = 500
 """Forecasts after an alarm of a test until its next one."""
-_JUST_BEFORE = 200
+_LEAST_BLOCKS = 30
+_CLIP, _ADWIN_UNIT = 6.0, 0.2
+"""Standard deviations that an excess counts as at most, and as how much ADWIN sees one (it expects values within 1)."""
+_JUST_BEFORE = 600
 """Forecasts back to which a new model or another regime is taken for an alarm's cause."""
 _TESTS = ("adwin", "page_hinkley", "psi", "ks")
 
@@ -27,26 +31,34 @@ class DriftWatch:
     """Four tests on one forecaster, and what happened before an alarm.
 
     ADWIN and Page-Hinkley watch the log-loss beyond that of the base rate at the same bar, so that a market that is
-    harder for everybody gives no alarm. PSI and Kolmogorov-Smirnov compare the probabilities that a fixed model says:
-    where they move, what comes in has moved. Who goes on learning says other things all the time, and is not compared.
+    harder for everybody gives no alarm: its means over a horizon, as neighbouring forecasts share their outcome, in
+    units of their own standard deviation, as who says bolder things is right and wrong by more. PSI and
+    Kolmogorov-Smirnov compare the probabilities that a fixed model says: where they move, what comes in has moved. Who
+    goes on learning says other things all the time, and is not compared.
 
     Parameters
     ----------
     fixed
         Whether it is a trained model that stays as it is until another is promoted.
+    horizon_bars
+        How many neighbouring forecasts share one another's bars.
 
     Examples
     --------
-    >>> watch = DriftWatch(fixed=False)
+    >>> watch = DriftWatch(fixed=False, horizon_bars=1)
     >>> found = [a.test for k in range(4_000) for a in watch.take(0.0 if k < 2_000 else 0.5, 0.5, "online:0")]
     >>> "adwin" in found and "page_hinkley" in found
     True
     """
 
-    def __init__(self, *, fixed: bool) -> None:
-        self._fixed = fixed
+    def __init__(self, *, fixed: bool, horizon_bars: int) -> None:
+        self._fixed, self._horizon = fixed, horizon_bars
         self._adwin = Adwin(delta=1e-4)
-        self._page_hinkley = PageHinkley(delta=0.005, threshold=10.0, least=100)
+        self._page_hinkley = PageHinkley(delta=0.1, threshold=60.0, least=_LEAST_BLOCKS)
+        self._block = [0, 0.0]
+        """Excess losses since the last whole horizon: how many, and their sum."""
+        self._spread = [0, 0.0, 0.0]
+        """Number, mean and summed squared deviations of the means over a horizon."""
         self._reference: list[float] = []
         self._recent: list[float] = []
         self._n = 0
@@ -67,14 +79,31 @@ class DriftWatch:
             self._model_since = self._n if self._model else -1
             self._model = model
             self._reference, self._recent = [], []
-        found = []
-        if alarm := self._adwin.take(excess_loss):
-            found.append(("adwin", alarm.statistic, alarm.threshold, "its losses have risen against the base rate's"))
-        if alarm := self._page_hinkley.take(excess_loss):
-            found.append(("page_hinkley", alarm.statistic, alarm.threshold, "its losses keep above their mean"))
+        found = self._watch(excess_loss)
         if self._fixed and self._n % _THIN == 0:
             found += self._compare(p_up)
         return [self._alarm(*one) for one in found if self._n >= self._quiet_until[one[0]]]
+
+    def _watch(self, excess_loss: float) -> list[tuple[str, float, float, str]]:
+        self._block = [self._block[0] + 1, self._block[1] + excess_loss]
+        if self._block[0] < self._horizon:
+            return []
+        mean = self._block[1] / self._horizon
+        self._block = [0, 0.0]
+        n, before, squares = self._spread
+        n, off = n + 1, mean - before
+        centre = before + off / n
+        squares += off * (mean - centre)
+        self._spread = [n, centre, squares]
+        if n < _LEAST_BLOCKS:
+            return []
+        excess = min(max(mean / math.sqrt(squares / n), -_CLIP), _CLIP) if squares > 0.0 else 0.0
+        found = []
+        if alarm := self._adwin.take(_ADWIN_UNIT * excess):
+            found.append(("adwin", alarm.statistic, alarm.threshold, "its losses have risen against the base rate's"))
+        if alarm := self._page_hinkley.take(excess):
+            found.append(("page_hinkley", alarm.statistic, alarm.threshold, "its losses keep above their mean"))
+        return found
 
     def _compare(self, p_up: float) -> list[tuple[str, float, float, str]]:
         if len(self._reference) < _REFERENCE // _THIN:
@@ -118,6 +147,8 @@ class DriftWatch:
             self._quiet_until,
             [self._model, self._model_since],
             [self._regime, self._regime_since],
+            self._block,
+            self._spread,
         ]
         return {
             "adwin": self._adwin.state(),
@@ -132,6 +163,6 @@ class DriftWatch:
         self._adwin.restore(str(state["adwin"]))
         self._page_hinkley.restore(str(state["page_hinkley"]))
         self._reference, self._recent = state["reference"].tolist(), state["recent"].tolist()
-        self._n, self._quiet_until, model, regime = json.loads(str(state["rest"]))
+        self._n, self._quiet_until, model, regime, self._block, self._spread = json.loads(str(state["rest"]))
         self._model, self._model_since = model
         self._regime, self._regime_since = regime

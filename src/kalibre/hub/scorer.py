@@ -73,7 +73,9 @@ class SeriesScore:
         self._benched: set[str] = set()
         self._dummies = Dummies(key)
         watched = (*self._forecasters, ensemble.NAME)
-        self._watches = {name: DriftWatch(fixed=name == ensemble.CHAMPION) for name in watched}
+        self._watches = {
+            name: DriftWatch(fixed=name == ensemble.CHAMPION, horizon_bars=horizon_bars) for name in watched
+        }
         self._waiting: list[Waiting] = []
         self._weights: dict[int, tuple[float, dict[str, float]]] = {}
 
