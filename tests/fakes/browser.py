@@ -55,8 +55,12 @@ class Watched:
         self.wrong: list[str] = []
         self.foreign: list[str] = []
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        page.on("console", lambda said: self.wrong.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("console", self._said)
         page.on("request", self._asked)
+
+    def _said(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.wrong.append(f"{message.text} ({message.location.get('url', '')})")
 
     def _asked(self, request: Any) -> None:
         if urlsplit(request.url).netloc != urlsplit(self.address).netloc:
@@ -91,7 +95,7 @@ def opened(
     try:
         watched = Watched(context.new_page(), address)
         yield watched
-        assert watched.foreign == [], "the page works offline: it asks nobody else"
-        assert watched.wrong == []
+        assert watched.foreign == [], f"the page works offline: it asks nobody else, but {watched.foreign}"
+        assert watched.wrong == [], watched.wrong
     finally:
         context.close()

@@ -8,15 +8,28 @@ const SCOPE = { kill: "kill", release: "admin" };
 
 function bodyOf(verb, name, reason, digest) {
   switch (verb) {
-    case "pause": case "resume": case "reset": return ["/hub/command", { learner: name, verb, reason }];
-    case "restore": return ["/hub/command", { learner: name, verb, checkpoint: digest, reason }];
-    case "checkpoint": return ["/hub/checkpoint", { learner: name, reason }];
-    case "retrain": return ["/hub/retrain", { symbol: name, reason }];
-    case "restart": case "stop": case "start": return ["/hub/worker", { name, action: verb, reason }];
-    case "kill": return ["/ml/kill", { reason: reason || "page" }];
-    case "release": return ["/ml/kill", { release: true }];
-    case "test_alert": return ["/alerts/test", undefined];
-    default: throw new Error(verb);
+    case "pause":
+    case "resume":
+    case "reset":
+      return ["/hub/command", { learner: name, verb, reason }];
+    case "restore":
+      return ["/hub/command", { learner: name, verb, checkpoint: digest, reason }];
+    case "checkpoint":
+      return ["/hub/checkpoint", { learner: name, reason }];
+    case "retrain":
+      return ["/hub/retrain", { symbol: name, reason }];
+    case "restart":
+    case "stop":
+    case "start":
+      return ["/hub/worker", { name, action: verb, reason }];
+    case "kill":
+      return ["/ml/kill", { reason: reason || "page" }];
+    case "release":
+      return ["/ml/kill", { release: true }];
+    case "test_alert":
+      return ["/alerts/test", undefined];
+    default:
+      throw new Error(verb);
   }
 }
 
@@ -24,7 +37,11 @@ export async function send(path, body) {
   const headers = {};
   if (body !== undefined) headers["content-type"] = "application/json";
   if (store.you.csrf) headers["x-csrf-token"] = store.you.csrf;
-  const response = await fetch(path, { method: "POST", headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  const response = await fetch(path, {
+    method: "POST",
+    headers,
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
   const text = await response.text();
   const answer = text ? JSON.parse(text) : {};
   if (!response.ok) throw new Error(answer.error?.message ?? `${response.status}`);
@@ -39,7 +56,9 @@ export function ask(verb, name, digest = "") {
   const who = named("learner", name);
   pending = allowed ? { verb, name, digest } : null;
   byId("ask-h").textContent = t(`ask.${verb}`, { name: who });
-  byId("ask-what").textContent = allowed ? t(`ask_what.${verb}`, { name: who, digest: digest.slice(0, 8) }) : t("log_in_first");
+  byId("ask-what").textContent = allowed
+    ? t(`ask_what.${verb}`, { name: who, digest: digest.slice(0, 8) })
+    : t("log_in_first");
   byId("ask-problem").textContent = "";
   byId("ask-reason").value = "";
   byId("ask-reason-l").hidden = !allowed || ["test_alert", "release"].includes(verb);
@@ -69,7 +88,10 @@ export function listen() {
       const answer = await send(...bodyOf(verb, name, byId("ask-reason").value.trim(), digest));
       dialog.close();
       const failed = answer.results?.filter((one) => !one.ok).length ?? 0;
-      tell(t(failed ? "done_failed" : "done", { what: t(`ask.${verb}`, { name: named("learner", name) }), n: failed }) + (answer.detail ? ` ${answer.detail}` : answer.job ? ` ${answer.job}` : ""));
+      tell(
+        t(failed ? "done_failed" : "done", { what: t(`ask.${verb}`, { name: named("learner", name) }), n: failed }) +
+          (answer.detail ? ` ${answer.detail}` : answer.job ? ` ${answer.job}` : ""),
+      );
     } catch (error) {
       byId("ask-problem").textContent = error.message;
     } finally {

@@ -52,7 +52,7 @@ export class MarketChart {
     new ResizeObserver(() => this.later()).observe(canvas);
   }
 
-  // --- what is shown ---------------------------------------------------------------------------------------------------
+  // --- what is shown ----------------------------------------------------------------------------------------------
 
   show(shown) {
     Object.assign(this, shown);
@@ -96,8 +96,12 @@ export class MarketChart {
       from = { x: event.clientX, back: this.back };
       canvas.setPointerCapture(event.pointerId);
     });
-    canvas.addEventListener("pointerup", () => { from = null; });
-    canvas.addEventListener("pointercancel", () => { from = null; });
+    canvas.addEventListener("pointerup", () => {
+      from = null;
+    });
+    canvas.addEventListener("pointercancel", () => {
+      from = null;
+    });
     canvas.addEventListener("pointermove", (event) => {
       const box = canvas.getBoundingClientRect();
       if (from !== null) {
@@ -107,16 +111,24 @@ export class MarketChart {
       this.at = { x: event.clientX - box.left, y: event.clientY - box.top };
       this.later();
     });
-    canvas.addEventListener("pointerleave", () => { this.at = null; this.later(); });
-    canvas.addEventListener("wheel", (event) => {
-      if (!event.ctrlKey && Math.abs(event.deltaX) <= Math.abs(event.deltaY) && !event.shiftKey) return; // the page scrolls
-      event.preventDefault();
-      if (event.ctrlKey) this.zoom(event.deltaY > 0 ? 1.15 : 1 / 1.15);
-      else this.pan(Math.round(-(event.deltaX || event.deltaY) / (this.each || 7)));
-    }, { passive: false });
+    canvas.addEventListener("pointerleave", () => {
+      this.at = null;
+      this.later();
+    });
+    canvas.addEventListener(
+      "wheel",
+      (event) => {
+        const across = event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY);
+        if (!event.ctrlKey && !across) return; // the page scrolls
+        event.preventDefault();
+        if (event.ctrlKey) this.zoom(event.deltaY > 0 ? 1.15 : 1 / 1.15);
+        else this.pan(Math.round(-(event.deltaX || event.deltaY) / (this.each || 7)));
+      },
+      { passive: false },
+    );
   }
 
-  // --- drawing ---------------------------------------------------------------------------------------------------------
+  // --- drawing ----------------------------------------------------------------------------------------------------
 
   draw() {
     const { pen, width, height } = sized(this.canvas);
@@ -131,16 +143,23 @@ export class MarketChart {
     // What is said at a close stands at its bar; between bars put together it stands at the one that holds it.
     const near = (time) => {
       if (time < view[0][0] || time > view[view.length - 1][0] + this.stepMs * 2) return undefined;
-      let low = 0, high = view.length - 1;
+      let low = 0,
+        high = view.length - 1;
       while (low < high) {
         const middle = (low + high + 1) >> 1;
-        if (view[middle][0] <= time) low = middle; else high = middle - 1;
+        if (view[middle][0] <= time) low = middle;
+        else high = middle - 1;
       }
       return (low + 0.5) * this.each;
     };
     const x = { open, near, close: (time) => open(time - this.stepMs) ?? near(time - this.stepMs) };
     const area = height - FOOT;
-    const rows = [["regime", this.labels.length ? 14 : 0], ["price", 0.6], ["p", this.lines.length ? 0.24 : 0], ["equity", this.equity.length ? 0.16 : 0]].filter(([, size]) => size > 0);
+    const rows = [
+      ["regime", this.labels.length ? 14 : 0],
+      ["price", 0.6],
+      ["p", this.lines.length ? 0.24 : 0],
+      ["equity", this.equity.length ? 0.16 : 0],
+    ].filter(([, size]) => size > 0);
     const fixed = rows.reduce((sum, [, size]) => sum + (size >= 1 ? size : 0), 0) + GAP * (rows.length - 1);
     const parts = rows.reduce((sum, [, size]) => sum + (size < 1 ? size : 0), 0);
     let top = 4;
@@ -154,7 +173,7 @@ export class MarketChart {
       top += tall + GAP;
     }
     this.drawTimes(pen, view, area, right);
-    this.drawReading(pen, view, area, right, x);
+    this.drawReading(pen, view, area, right);
     this.canvas.dataset.last = String(this.bars[this.bars.length - 1][0]);
     this.canvas.dataset.close = String(this.bars[this.bars.length - 1][4]);
   }
@@ -188,7 +207,9 @@ export class MarketChart {
   }
 
   drawPrices(pen, x, box, view) {
-    let low = Infinity, high = -Infinity, most = 0;
+    let low = Infinity,
+      high = -Infinity,
+      most = 0;
     for (const bar of view) {
       low = Math.min(low, bar[3]);
       high = Math.max(high, bar[2]);
@@ -245,7 +266,8 @@ export class MarketChart {
 
   drawForecasts(pen, x, box) {
     let reach = 0.1;
-    for (const line of this.lines) for (const [time, p] of line.points) if (x.close(time) !== undefined) reach = Math.max(reach, Math.abs(p - 0.5));
+    for (const line of this.lines)
+      for (const [time, p] of line.points) if (x.close(time) !== undefined) reach = Math.max(reach, Math.abs(p - 0.5));
     const y = this.scale(pen, box, 0.5 - reach, 0.5 + reach, (at) => number(at, 2), 26);
     pen.strokeStyle = ink("--soft");
     pen.setLineDash([4, 4]);
@@ -262,8 +284,12 @@ export class MarketChart {
   drawEquity(pen, x, box) {
     const seen = this.equity.filter(([time]) => x.close(time) !== undefined);
     if (seen.length === 0) return;
-    let low = Infinity, high = -Infinity;
-    for (const [, value] of seen) { low = Math.min(low, value); high = Math.max(high, value); }
+    let low = Infinity,
+      high = -Infinity;
+    for (const [, value] of seen) {
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
     const room = (high - low) * 0.1 || high * 1e-4;
     const y = this.scale(pen, box, low - room, high + room, (at) => number(at, 0), 26);
     this.stroke(pen, x, seen, y, { colour: ink("--accent"), dash: [], width: 1.6 });
@@ -278,8 +304,12 @@ export class MarketChart {
     let before = null;
     for (const [time, value] of points) {
       const at = x.close(time);
-      if (at === undefined) { before = null; continue; }
-      if (before !== null && at - before < this.each * 3.5) pen.lineTo(at, y(value)); else pen.moveTo(at, y(value));
+      if (at === undefined) {
+        before = null;
+        continue;
+      }
+      if (before !== null && at - before < this.each * 3.5) pen.lineTo(at, y(value));
+      else pen.moveTo(at, y(value));
       before = at;
     }
     pen.stroke();
@@ -317,7 +347,7 @@ export class MarketChart {
     }
   }
 
-  drawReading(pen, view, area, right, x) {
+  drawReading(pen, view, area, right) {
     if (this.at === null || this.at.x > right) {
       this.reading.hidden = true;
       return;
@@ -337,8 +367,16 @@ export class MarketChart {
       const found = line.points.find(([time]) => time - this.stepMs === bar[0]);
       return found ? [`${line.name} ${number(found[1], 3)}`] : [];
     });
-    const texts = [moment(bar[0]), `O ${price(bar[1])}  H ${price(bar[2])}`, `L ${price(bar[3])}  C ${price(bar[4])}`, `V ${number(bar[5], 1)}`, ...said];
-    this.reading.replaceChildren(...texts.map((text) => Object.assign(document.createElement("div"), { textContent: text })));
+    const texts = [
+      moment(bar[0]),
+      `O ${price(bar[1])}  H ${price(bar[2])}`,
+      `L ${price(bar[3])}  C ${price(bar[4])}`,
+      `V ${number(bar[5], 1)}`,
+      ...said,
+    ];
+    this.reading.replaceChildren(
+      ...texts.map((text) => Object.assign(document.createElement("div"), { textContent: text })),
+    );
     this.reading.hidden = false;
     this.reading.classList.toggle("left", this.at.x > right / 2);
   }

@@ -47,7 +47,7 @@ export function put(parent, fresh) {
   let at = parent.firstChild;
   for (const one of wanted) {
     const key = keyOf(one);
-    const known = key === null ? at : keyed.get(key) ?? null;
+    const known = key === null ? at : (keyed.get(key) ?? null);
     if (known !== null && known.parentNode === parent && alike(known, one)) {
       if (known !== at) parent.insertBefore(known, at);
       else at = at.nextSibling;
@@ -66,10 +66,25 @@ export function put(parent, fresh) {
 // A table with a caption for those who hear it, that scrolls by itself where it is wider than the page.
 export function table(caption, heads, rows, options = {}) {
   // On a phone each row becomes a card, where every cell needs its column's name beside it.
-  for (const row of rows) [...row.children].forEach((cell, i) => cell.setAttribute("data-l", heads[i]?.text ?? heads[i] ?? ""));
-  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption },
-    h("table", { class: options.class },
+  for (const row of rows)
+    [...row.children].forEach((cell, i) => cell.setAttribute("data-l", heads[i]?.text ?? heads[i] ?? ""));
+  return h(
+    "div",
+    { class: "scroll", tabindex: "0", role: "group", "aria-label": caption },
+    h(
+      "table",
+      { class: options.class },
       h("caption", { class: "unseen" }, caption),
-      h("thead", null, h("tr", null, heads.map((head) => h("th", { scope: "col", class: head.class }, head.text ?? head)))),
-      h("tbody", null, rows)));
+      h(
+        "thead",
+        null,
+        h(
+          "tr",
+          null,
+          heads.map((head) => h("th", { scope: "col", class: head.class }, head.text ?? head)),
+        ),
+      ),
+      h("tbody", null, rows),
+    ),
+  );
 }

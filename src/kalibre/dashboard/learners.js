@@ -3,7 +3,7 @@
 import { byId, h, put, s, table } from "./dom.js";
 import { bytes, moment, named, number, percent, signed, t } from "./format.js";
 import { Lines } from "./lines.js";
-import { age, aged, forecasters, isHidden, legend, lookOf, swatch } from "./market.js";
+import { age, aged, forecasters, isHidden, legend, lookOf, swatch } from "./figures.js";
 import { cell, may, ring, stale, store, under, value } from "./store.js";
 
 let what = "accuracy";
@@ -17,7 +17,9 @@ function pausedBy(name) {
 }
 
 const benchOf = (name) => [value(`bench/${name}`), value(`bench/${store.chosen}|${name}`)].find((one) => one?.benched);
-const outOfForm = (name) => value(`${store.chosen}/benched`)?.names.includes(name) || value(`${store.chosen}/league`)?.rows.find((row) => row.name === name)?.benched;
+const outOfForm = (name) =>
+  value(`${store.chosen}/benched`)?.names.includes(name) ||
+  value(`${store.chosen}/league`)?.rows.find((row) => row.name === name)?.benched;
 
 // In which worker something runs: learners share one unless each was given its own.
 export const hostOf = (name) => store.hosts?.[name] ?? name;
@@ -31,15 +33,25 @@ export function processState(name) {
   if (worker?.state === "stopped") return "offline";
   if (worker && worker.state !== "online") return worker.state;
   if (beat) return stale("beat", beat.age_s) ? "offline" : "online";
-  const said = cell(`${store.chosen}/forecast/${name}`) ?? cell(`${store.chosen}/note/${name}`) ?? (name === "ensemble" ? cell(`${store.chosen}/ensemble`) : undefined);
+  const said =
+    cell(`${store.chosen}/forecast/${name}`) ??
+    cell(`${store.chosen}/note/${name}`) ??
+    (name === "ensemble" ? cell(`${store.chosen}/ensemble`) : undefined);
   if (worker && !said) return store.linked ? "online" : "offline";
   return said && !stale("forecast", said.at) ? "online" : "offline";
 }
 
 export function learnerNames() {
   const key = store.chosen;
-  const found = [...under(`${key}/forecast/`), ...under(`${key}/note/`), ...under(`${key}/live/`), ...under("paused/")].map(([name]) => name);
-  return [...new Set([...store.learners, ...found.filter((name) => name !== "challenger")])].sort((a, b) => (a === "ensemble") - (b === "ensemble") || (a < b ? -1 : 1));
+  const found = [
+    ...under(`${key}/forecast/`),
+    ...under(`${key}/note/`),
+    ...under(`${key}/live/`),
+    ...under("paused/"),
+  ].map(([name]) => name);
+  return [...new Set([...store.learners, ...found.filter((name) => name !== "challenger")])].sort(
+    (a, b) => (a === "ensemble") - (b === "ensemble") || (a < b ? -1 : 1),
+  );
 }
 
 export function renderLearners() {
@@ -55,34 +67,97 @@ export function renderLearners() {
     const benched = benchOf(name);
     if (benched || outOfForm(name)) states.push("benched");
     if (pausedBy(name)) states.push("paused");
-    const now = said ? (said.v.p_up === null ? "–" : percent(said.v.p_up)) : note ? (note.v.label && !note.v.about ? named("regime", note.v.label) : t("annotates")) : "–";
+    const now = said
+      ? said.v.p_up === null
+        ? "–"
+        : percent(said.v.p_up)
+      : note
+        ? note.v.label && !note.v.about
+          ? named("regime", note.v.label)
+          : t("annotates")
+        : "–";
     const at = said ?? note;
     const beat = store.now?.beats[hostOf(name)];
     const silent = said?.v.p_up === null ? said.v.abstained : note?.v.abstained;
-    const figure = (text, from, kind) => h("td", { class: from ? aged(kind, from.at, "n") : "n none", "data-aged": true }, h("b", null, from ? text : "–"), from ? h("small", null, age(kind, "market", from.at)) : null);
-    return h("tr", { "data-key": name },
-      h("th", { scope: "row" }, h("span", { class: "who" }, names.includes(name) ? swatch(lookOf(name, names)) : null, named("learner", name)), h("small", null, note && !said ? t("annotator") : known || said ? t("forecaster") : "")),
-      h("td", null, states.map((state) => chip(state)), benched ? h("small", null, benched.reason) : null,
-        beat ? h("small", { class: aged("beat", beat.age_s, "beat"), "data-aged": true }, t("heartbeat"), " ", age("beat", "beat", beat.age_s)) : null),
-      h("td", { class: at ? aged("forecast", at.at, "n") : "n", "data-aged": true }, h("b", null, now), at ? h("small", null, silent ? `${silent} · ` : "", age("forecast", "market", at.at)) : null),
-      figure(live && percent(live.v.accuracy), live, "live"), figure(live && number(live.v.loss, 4), live, "live"), figure(live && `${signed(live.v.reward * 1e4, 2)} ${t("bp")}`, live, "live"),
-      figure(score && number(score.v.brier, 4), score, "hourly"), figure(score && (score.v.sharpe === null ? "–" : number(score.v.sharpe, 2)), score, "hourly"),
-      h("td", { class: "acts" }, known ? acts(name) : null));
+    const figure = (text, from, kind) =>
+      h(
+        "td",
+        { class: from ? aged(kind, from.at, "n") : "n none", "data-aged": true },
+        h("b", null, from ? text : "–"),
+        from ? h("small", null, age(kind, "market", from.at)) : null,
+      );
+    return h(
+      "tr",
+      { "data-key": name },
+      h(
+        "th",
+        { scope: "row" },
+        h("span", { class: "who" }, names.includes(name) ? swatch(lookOf(name, names)) : null, named("learner", name)),
+        h("small", null, note && !said ? t("annotator") : known || said ? t("forecaster") : ""),
+      ),
+      h(
+        "td",
+        null,
+        states.map((state) => chip(state)),
+        benched ? h("small", null, benched.reason) : null,
+        beat
+          ? h(
+              "small",
+              { class: aged("beat", beat.age_s, "beat"), "data-aged": true },
+              t("heartbeat"),
+              " ",
+              age("beat", "beat", beat.age_s),
+            )
+          : null,
+      ),
+      h(
+        "td",
+        { class: at ? aged("forecast", at.at, "n") : "n", "data-aged": true },
+        h("b", null, now),
+        at ? h("small", null, silent ? `${silent} · ` : "", age("forecast", "market", at.at)) : null,
+      ),
+      figure(live && percent(live.v.accuracy), live, "live"),
+      figure(live && number(live.v.loss, 4), live, "live"),
+      figure(live && `${signed(live.v.reward * 1e4, 2)} ${t("bp")}`, live, "live"),
+      figure(score && number(score.v.brier, 4), score, "hourly"),
+      figure(score && (score.v.sharpe === null ? "–" : number(score.v.sharpe, 2)), score, "hourly"),
+      h("td", { class: "acts" }, known ? acts(name) : null),
+    );
   });
-  const heads = ["learner", "state", "says_now", "accuracy", "loss", "reward", "brier", "sharpe", "acts"].map((one) => ({ text: t(one), class: ["learner", "state", "acts"].includes(one) ? "" : "n" }));
-  put(byId("learners-body"), rows.length ? [table(t("learners"), heads, rows, { class: "tall" })] : [h("p", { class: "empty" }, t("no_learners"))]);
+  const heads = ["learner", "state", "says_now", "accuracy", "loss", "reward", "brier", "sharpe", "acts"].map(
+    (one) => ({ text: t(one), class: ["learner", "state", "acts"].includes(one) ? "" : "n" }),
+  );
+  put(
+    byId("learners-body"),
+    rows.length
+      ? [table(t("learners"), heads, rows, { class: "tall" })]
+      : [h("p", { class: "empty" }, t("no_learners"))],
+  );
   put(byId("learner-tools"), [act("retrain", store.chosen.split("|")[0], t("retrain_model"))]);
 }
 
 export function act(verb, name, text = t(`act.${verb}`), extra = {}) {
-  return h("button", { type: "button", "data-act": "ask", "data-verb": verb, "data-name": name, "data-key": `${verb} ${name}`, "aria-label": `${text}: ${named("learner", name)}`, class: may("operate") ? "" : "locked", ...extra }, text);
+  return h(
+    "button",
+    {
+      type: "button",
+      "data-act": "ask",
+      "data-verb": verb,
+      "data-name": name,
+      "data-key": `${verb} ${name}`,
+      "aria-label": `${text}: ${named("learner", name)}`,
+      class: may("operate") ? "" : "locked",
+      ...extra,
+    },
+    text,
+  );
 }
 
 function acts(name) {
   return [pausedBy(name) ? act("resume", name) : act("pause", name), act("checkpoint", name), act("reset", name)];
 }
 
-// --- how it went --------------------------------------------------------------------------------------------------------
+// --- how it went --------------------------------------------------------------------------------------------------
 
 const LEVEL = { accuracy: 0.5, loss: Math.LN2, reward: 0 };
 const TEXT = { accuracy: (one) => percent(one, 0), loss: (one) => number(one, 3), reward: (one) => percent(one, 1) };
@@ -105,25 +180,68 @@ export function showHistory(name) {
 
 export function renderHistory() {
   const names = Object.keys(past.lines).sort();
-  put(byId("history-tools"), [h("div", { class: "choice", role: "group", "aria-label": t("figure") }, ["accuracy", "loss", "reward"].map((one) =>
-    h("button", { type: "button", "data-key": one, "data-act": "history", "data-name": one, "aria-pressed": String(what === one) }, t(one))))]);
+  put(byId("history-tools"), [
+    h(
+      "div",
+      { class: "choice", role: "group", "aria-label": t("figure") },
+      ["accuracy", "loss", "reward"].map((one) =>
+        h(
+          "button",
+          {
+            type: "button",
+            "data-key": one,
+            "data-act": "history",
+            "data-name": one,
+            "aria-pressed": String(what === one),
+          },
+          t(one),
+        ),
+      ),
+    ),
+  ]);
   byId("history-note").textContent = t(`history_note.${what}`);
   lines ??= new Lines(byId("lines"));
-  const shown = names.filter((name) => !isHidden("history", name) && past.lines[name].length).map((name) => ({ name, points: past.lines[name], ...lookOf(name, forecasters()) }));
+  const shown = names
+    .filter((name) => !isHidden("history", name) && past.lines[name].length)
+    .map((name) => ({ name, points: past.lines[name], ...lookOf(name, forecasters()) }));
   lines.show(shown, LEVEL[what], TEXT[what]);
-  byId("lines").setAttribute("aria-label", t("history_spoken", {
-    what: t(what), lines: shown.map((line) => `${named("learner", line.name)} ${TEXT[what](line.points[line.points.length - 1][1])}`).join(", ") || t("nothing_yet"),
-  }));
-  put(byId("history-legend"), names.length ? legend("history", names) : [h("span", { class: "empty" }, t("no_scores"))]);
+  byId("lines").setAttribute(
+    "aria-label",
+    t("history_spoken", {
+      what: t(what),
+      lines:
+        shown
+          .map((line) => `${named("learner", line.name)} ${TEXT[what](line.points[line.points.length - 1][1])}`)
+          .join(", ") || t("nothing_yet"),
+    }),
+  );
+  put(
+    byId("history-legend"),
+    names.length ? legend("history", names) : [h("span", { class: "empty" }, t("no_scores"))],
+  );
   const shelf = byId("history-table");
   if (!shelf.open) return put(shelf.querySelector("div"), []);
-  const times = [...new Set(shown.flatMap((line) => line.points.map(([time]) => time)))].sort((a, b) => b - a).slice(0, 24);
+  const times = [...new Set(shown.flatMap((line) => line.points.map(([time]) => time)))]
+    .sort((a, b) => b - a)
+    .slice(0, 24);
   const maps = shown.map((line) => new Map(line.points));
-  put(shelf.querySelector("div"), [table(t(what), [t("time"), ...shown.map((line) => named("learner", line.name))],
-    times.map((time) => h("tr", { "data-key": time }, h("th", { scope: "row" }, moment(time)), maps.map((map) => h("td", { class: "n" }, map.has(time) ? TEXT[what](map.get(time)) : "–")))))]);
+  put(shelf.querySelector("div"), [
+    table(
+      t(what),
+      [t("time"), ...shown.map((line) => named("learner", line.name))],
+      times.map((time) =>
+        h(
+          "tr",
+          { "data-key": time },
+          h("th", { scope: "row" }, moment(time)),
+          maps.map((map) => h("td", { class: "n" }, map.has(time) ? TEXT[what](map.get(time)) : "–")),
+        ),
+      ),
+    ),
+  ]);
 }
 
-// --- the league ---------------------------------------------------------------------------------------------------------
+// --- the league ---------------------------------------------------------------------------------------------------
 
 export function renderLeague() {
   const found = cell(`${store.chosen}/league`);
@@ -133,27 +251,84 @@ export function renderLeague() {
   const [low, high] = [Math.min(0, ...ends), Math.max(0, ...ends)];
   const at = (one) => 2 + ((one - low) / (high - low || 1)) * 96;
   const body = rows.map((row, i) => {
-    const beat = store.hosts?.[row.name] === row.name ? store.now?.beats[row.name] : undefined; // a shared worker's cost is nobody's own
-    return h("tr", { class: row.dummy ? "dummy" : "", "data-key": row.name },
-      h("td", { class: row.dummy ? "n none" : "n" }, row.dummy ? "" : rows.slice(0, i + 1).filter((one) => !one.dummy).length),
-      h("th", { scope: "row" }, named(row.dummy ? "dummy" : "learner", row.name), row.dummy ? h("small", null, t("dummy")) : null, row.benched ? h("small", null, chip("benched")) : null),
+    // What a shared worker costs is nobody's own.
+    const beat = store.hosts?.[row.name] === row.name ? store.now?.beats[row.name] : undefined;
+    return h(
+      "tr",
+      { class: row.dummy ? "dummy" : "", "data-key": row.name },
+      h(
+        "td",
+        { class: row.dummy ? "n none" : "n" },
+        row.dummy ? "" : rows.slice(0, i + 1).filter((one) => !one.dummy).length,
+      ),
+      h(
+        "th",
+        { scope: "row" },
+        named(row.dummy ? "dummy" : "learner", row.name),
+        row.dummy ? h("small", null, t("dummy")) : null,
+        row.benched ? h("small", null, chip("benched")) : null,
+      ),
       h("td", { class: "n" }, row.edge === null ? "–" : signed(row.edge, 4)),
-      h("td", null, row.edge === null || row.edge_low === null ? null : s("svg", { viewBox: "0 0 100 12", class: "whisker", preserveAspectRatio: "none", "aria-hidden": "true" },
-        s("rect", { x: at(0) - 0.35, y: 0, width: 0.7, height: 12, class: "fill--soft" }),
-        s("rect", { x: at(row.edge_low), y: 5.2, width: at(row.edge_high) - at(row.edge_low), height: 1.6, class: row.edge_low > 0 ? "fill--good" : row.edge_high < 0 ? "fill--bad" : "fill--soft" }),
-        s("rect", { x: at(row.edge) - 1.2, y: 2.5, width: 2.4, height: 7, rx: 1, class: row.edge_low > 0 ? "fill--good" : row.edge_high < 0 ? "fill--bad" : "fill--soft" })),
-        h("small", { class: "n" }, row.edge_low === null ? "" : `${signed(row.edge_low, 3)} … ${signed(row.edge_high, 3)}`)),
-      h("td", { class: "n" }, number(row.log_loss, 4)), h("td", { class: "n" }, percent(row.accuracy)), h("td", { class: "n" }, number(row.ece, 3)),
-      h("td", { class: row.marginal === null ? "n none" : "n" }, row.marginal === null ? "–" : signed(row.marginal, 4)), h("td", { class: "n" }, number(row.n, 0)),
-      h("td", { class: beat ? "n" : "n none" }, beat ? bytes(beat.rss_bytes) : "–", beat ? h("small", null, `${number(beat.cpu_s, 0)} s`) : null));
+      h(
+        "td",
+        null,
+        row.edge === null || row.edge_low === null
+          ? null
+          : s(
+              "svg",
+              { viewBox: "0 0 100 12", class: "whisker", preserveAspectRatio: "none", "aria-hidden": "true" },
+              s("rect", { x: at(0) - 0.35, y: 0, width: 0.7, height: 12, class: "fill--soft" }),
+              s("rect", {
+                x: at(row.edge_low),
+                y: 5.2,
+                width: at(row.edge_high) - at(row.edge_low),
+                height: 1.6,
+                class: row.edge_low > 0 ? "fill--good" : row.edge_high < 0 ? "fill--bad" : "fill--soft",
+              }),
+              s("rect", {
+                x: at(row.edge) - 1.2,
+                y: 2.5,
+                width: 2.4,
+                height: 7,
+                rx: 1,
+                class: row.edge_low > 0 ? "fill--good" : row.edge_high < 0 ? "fill--bad" : "fill--soft",
+              }),
+            ),
+        h(
+          "small",
+          { class: "n" },
+          row.edge_low === null ? "" : `${signed(row.edge_low, 3)} … ${signed(row.edge_high, 3)}`,
+        ),
+      ),
+      h("td", { class: "n" }, number(row.log_loss, 4)),
+      h("td", { class: "n" }, percent(row.accuracy)),
+      h("td", { class: "n" }, number(row.ece, 3)),
+      h("td", { class: row.marginal === null ? "n none" : "n" }, row.marginal === null ? "–" : signed(row.marginal, 4)),
+      h("td", { class: "n" }, number(row.n, 0)),
+      h(
+        "td",
+        { class: beat ? "n" : "n none" },
+        beat ? bytes(beat.rss_bytes) : "–",
+        beat ? h("small", null, `${number(beat.cpu_s, 0)} s`) : null,
+      ),
+    );
   });
-  const heads = ["rank", "forecaster", "edge", "interval", "loss", "accuracy", "ece", "marginal", "n", "cost"].map((one) => ({ text: t(one), class: ["forecaster", "interval"].includes(one) ? "" : "n" }));
+  const heads = ["rank", "forecaster", "edge", "interval", "loss", "accuracy", "ece", "marginal", "n", "cost"].map(
+    (one) => ({ text: t(one), class: ["forecaster", "interval"].includes(one) ? "" : "n" }),
+  );
   put(byId("league-body"), [
-    h("p", { class: aged("hourly", found.at, "note"), "data-aged": true }, t("league_window", { n: number(found.v.window, 0) }), " · ", age("hourly", "market", found.at)),
-    table(t("league"), heads, body, { class: "tall" })]);
+    h(
+      "p",
+      { class: aged("hourly", found.at, "note"), "data-aged": true },
+      t("league_window", { n: number(found.v.window, 0) }),
+      " · ",
+      age("hourly", "market", found.at),
+    ),
+    table(t("league"), heads, body, { class: "tall" }),
+  ]);
 }
 
-// --- drift and regimes ----------------------------------------------------------------------------------------------------
+// --- drift and regimes --------------------------------------------------------------------------------------------
 
 export function drifts() {
   return [...ring(`${store.chosen}/drift`)].reverse();

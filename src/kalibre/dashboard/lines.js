@@ -43,7 +43,10 @@ export class Lines {
       from = Math.min(from, time);
       to = Math.max(to, time);
     }
-    if (this.level !== null) { low = Math.min(low, this.level); high = Math.max(high, this.level); }
+    if (this.level !== null) {
+      low = Math.min(low, this.level);
+      high = Math.max(high, this.level);
+    }
     const room = (high - low) * 0.08 || Math.abs(high) * 0.01 || 1e-6;
     [low, high] = [low - room, high + room];
     const [right, bottom] = [width - AXIS, height - FOOT];

@@ -1,14 +1,27 @@
-// What the server has said: named values and rings of points, the clocks, and who we are. Fed by the state and its stream.
+// What the server has said: named values and rings of points, the clocks, and who we are.
 
 export const store = {
-  seq: 0, cells: new Map(), rings: new Map(), now: null, you: { by: "", scopes: [], csrf: null },
-  chosen: "", staleBars: 2, horizonBars: 4, version: "", heardAt: 0, skew: 0, linked: false, refused: false,
+  seq: 0,
+  cells: new Map(),
+  rings: new Map(),
+  now: null,
+  you: { by: "", scopes: [], csrf: null },
+  chosen: "",
+  staleBars: 2,
+  horizonBars: 4,
+  version: "",
+  heardAt: 0,
+  skew: 0,
+  linked: false,
+  refused: false,
 };
 
 const MOST = 480;
 const listeners = new Set();
 export const listen = (listener) => listeners.add(listener);
-const tell = (what) => { for (const listener of listeners) listener(what); };
+const tell = (what) => {
+  for (const listener of listeners) listener(what);
+};
 
 // By what a later point takes over an earlier one. Rings of records keep the order in which they came.
 function idOf(name, point) {
@@ -47,6 +60,7 @@ export function takeBoard(board) {
 
 export function takeNow(now) {
   store.now = now;
+  store.ready = now.ready;
   store.skew = now.now_ms - Date.now();
   store.heardAt = performance.now();
   tell(new Set(["now"]));
@@ -66,7 +80,8 @@ export function takeState(state) {
 
 export function setLink(linked, refused = false) {
   if (store.linked === linked && store.refused === refused) return;
-  Object.assign(store, { linked, refused });
+  // Whether a server that is back has read its log is known once it says so.
+  Object.assign(store, { linked, refused, ready: false });
   tell(new Set(["link"]));
 }
 
@@ -82,7 +97,7 @@ export function under(prefix, map = store.cells) {
   return found.sort((a, b) => (a[0] < b[0] ? -1 : 1));
 }
 
-// --- clocks and ages ---------------------------------------------------------------------------------------------------
+// --- clocks and ages ----------------------------------------------------------------------------------------------
 
 export const wallNow = () => Date.now() + store.skew;
 export const marketNow = () => wallNow() + (store.now?.lead_ms ?? 0);
@@ -99,7 +114,13 @@ export function stale(kind, at, series = store.chosen) {
   const newest = cell(`${series}/bar`)?.at ?? 0;
   if (one?.overdue_ms ? marketNow() > one.overdue_ms : marketNow() - newest > (store.staleBars + 1) * step) return true;
   const hour = Math.max(3_600_000, step);
-  const most = { bar: 0, forecast: store.staleBars * step, live: (store.staleBars + store.horizonBars) * step, hourly: 2 * hour + step, checkpoint: 3 * hour }[kind];
+  const most = {
+    bar: 0,
+    forecast: store.staleBars * step,
+    live: (store.staleBars + store.horizonBars) * step,
+    hourly: 2 * hour + step,
+    checkpoint: 3 * hour,
+  }[kind];
   return newest - at > most;
 }
 
