@@ -116,11 +116,13 @@ class Newcomer:
         return process
 
     def leave(self) -> None:
+        """Stop what runs, as Ctrl-C would."""
         for process in self.running.values():
             process.send_signal(signal.SIGTERM)
         for line, process in self.running.items():
             _, errors = process.communicate(timeout=60)
             assert process.returncode == 0, f"{line}: exit {process.returncode} on SIGTERM\n{errors}"
+        self.running.clear()
 
 
 @contextlib.contextmanager
@@ -172,6 +174,13 @@ def test_the_way_of_a_newcomer(tmp_path: Path) -> None:
                     assert answer["challenger"]["model"] == model
                     assert answer["signal"] == "HOLD"
                     person.type(line)
+                elif verb == "hub":
+                    person.leave()  # the hub does all that by itself
+                    errors = person.stay(line).stderr
+                    assert errors is not None
+                    told = next(line for line in errors if "its page:" in line)
+                    page = urllib.request.urlopen(told.split()[-1]).read().decode()
+                    assert "<title>Kalibre" in page
                 else:
                     out = person.type(line)
                     found = re.search(r"model +(\S+)", out)
