@@ -240,7 +240,7 @@ def _about_models(event: Event) -> tuple[str, Alert] | None:
                 title=f"{event.key}: model {payload.model} cannot act",
                 cause=payload.reason,
                 consequence="the policy holds until a model is promoted",
-                mend=f"kalibre promote {payload.model}",
+                mend=f'kalibre promote {payload.model} "it is there again"',
             )
         case said.Promotion(model=str(model)):
             return f"promotion|{event.key}", Alert(
