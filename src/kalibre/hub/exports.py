@@ -278,4 +278,7 @@ def _write_parquet(path: Path, columns: Types, chunks: Iterator[list[Row]]) -> N
             yield pl.DataFrame({name: [row[name] for row in rows] for name in columns}, schema=schema)
 
     # The streaming engine takes one frame at a time and writes it away before it asks for many more.
-    register_io_source(frames, schema=schema).sink_parquet(path, compression="zstd", row_group_size=_ROW_GROUP)
+    try:
+        register_io_source(frames, schema=schema).sink_parquet(path, compression="zstd", row_group_size=_ROW_GROUP)
+    except pl.exceptions.ComputeError as error:  # how it tells of a disk that is full
+        raise OSError(str(error)) from error

@@ -37,8 +37,8 @@ def schedules_of(settings: Settings) -> tuple[Schedule, ...]:
 class Scheduler:
     """Follows the recorded ticks, and enqueues what they make due together with how far it has read.
 
-    It begins at the head of a log that it meets first: what was due before is nobody's business. So does a schedule that
-    is new, or back again, with the newest tick.
+    It begins at the head of a log that it meets first: what was due before is nobody's business. A new schedule, or one
+    that is back again, begins with the newest tick.
 
     Parameters
     ----------
