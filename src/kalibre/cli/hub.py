@@ -82,10 +82,11 @@ def worker(
     config: ConfigOption = None,
 ) -> None:
     """Run one worker: what the supervisor, PM2, systemd and compose start."""
+    from kalibre.hub.services import niceness
     from kalibre.hub.worker_process import adopt
 
     settings = settings_of(config)
-    with adopt(name, settings.home / "run") as process:
+    with adopt(name, settings.home / "run", nice=niceness(name, settings)) as process:
         if name == "api":
             from kalibre.api.serve import serve
             from kalibre.hub.services import announce

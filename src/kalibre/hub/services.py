@@ -47,6 +47,25 @@ def outbox(settings: Settings, process: WorkerProcess) -> None:
 SERVICES: dict[str, Callable[[Settings, WorkerProcess], None]] = {"ingest": ingest, "jobs": jobs, "outbox": outbox}
 
 
+_NICE = {"ingest": 0, "api": 0, "outbox": 5, "jobs": 15}
+_LEARNING_NICE, _JUDGING_NICE = 10, 5
+
+
+def niceness(name: str, settings: Settings) -> int:
+    """Return how far a worker yields to others: learners to judges, all of them to whoever answers people.
+
+    Raises
+    ------
+    HubError
+        If there is no such worker.
+    """
+    if name in _NICE:
+        return _NICE[name]
+    from kalibre.hub.worker import JUDGED, members
+
+    return _JUDGING_NICE if set(members(name, settings)) <= set(JUDGED) else _LEARNING_NICE
+
+
 def run_worker(name: str, settings: Settings, process: WorkerProcess) -> None:
     """Run a worker of this name until told to stop: a service, a group of projections, or one projection.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from kalibre.core.errors import KalibreError
 from kalibre.core.settings import Settings, make_home
 from kalibre.hub.chronicle import Chronicle
+from kalibre.hub.services import niceness
 from kalibre.hub.supervisor import Supervisor
 from kalibre.hub.worker import groups, members, projections
 from kalibre.hub.worker_process import read_beat
@@ -17,8 +18,6 @@ from kalibre.hub.worker_spec import WorkerSpec
 from kalibre.log.protocol import EventLog
 
 _MB = 1024 * 1024
-_NICE = {"ingest": 0, "api": 0, "outbox": 5, "jobs": 15}
-_LEARNING_NICE, _JUDGING_NICE = 10, 5
 _LOOK_S = 0.25
 
 
@@ -49,12 +48,11 @@ def worker_specs(
         command = [sys.executable, "-m", "kalibre", "hub", "worker", name]
         if config is not None:
             command += ["--config", str(config.absolute())]
-        judging = not set(running.get(name, ())) - {"paper", "ensemble", "scorer", "alarms"}
         specs.append(
             WorkerSpec(
                 name=name,
                 command=command,
-                nice=_NICE.get(name, _JUDGING_NICE if judging else _LEARNING_NICE),
+                nice=niceness(name, settings),
                 memory_limit_bytes=settings.hub.memory_limit_mb * _MB,
                 cron_restart=settings.hub.restart_cron or None,
                 environment=environment,
