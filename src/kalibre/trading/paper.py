@@ -276,8 +276,8 @@ class PaperProjection:
             say(time, became)
         known = None if math.isnan(p_up) else p_up
         if bundle is not None or role == "champion":  # who weighs the champion's word beside others waits for it
-            late = self._late_bars(close_time, series.step_ms) > self._risk.stale_bars
-            say(close_time, forecast_of(book, role, score, p_up, abstained, late=late))
+            old_news = self._late_bars(close_time, series.step_ms) > self._risk.stale_bars
+            say(close_time, forecast_of(book, role, score, p_up, abstained, late=old_news))
         if bundle is not None and known is not None:
             due = series.n_next + horizon
             opened = OpenForecast(bar.open_time, bar.close, known, model, horizon, due, bundle.label)
