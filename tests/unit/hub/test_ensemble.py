@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from tests.fakes import learners, trading
 from tests.fakes.hub_streams import (
     HORIZON,
     SERIES,
@@ -27,9 +28,11 @@ from tests.fakes.hub_streams import (
 from kalibre.core.errors import DeterminismError
 from kalibre.core.events import Event, new_event
 from kalibre.core.hub_events import Benched, EnsembleForecast
-from kalibre.hub.ensemble import Weights
+from kalibre.hub.ensemble import EnsembleProjection, Weights
+from kalibre.hub.scorer import ScorerProjection
 from kalibre.log import open_log
 from kalibre.log.protocol import EventLog
+from kalibre.log.replay import copy_state
 from kalibre.log.runner import Runner, refold
 
 
@@ -338,3 +341,48 @@ def test_versions_follow_who_is_waited_for() -> None:
     versions = {ensemble_of(names, horizon).version for names, horizon in ((["a"], 4), (["a", "b"], 4), (["a"], 5))}
     assert len(versions) == 3
     assert ensemble_of(["a", "b"]).version == ensemble_of(["b", "a"]).version
+
+
+def test_learner_champion_ensemble_and_scorer_on_one_log_of_a_hard_life(log: EventLog, tmp_path: Path) -> None:
+    """Holes, late bars, corrections, splits in doubt, two champions, a pause: no bar is waited for in vain."""
+    series = learners.SERIES
+    events = learners.hard_life("honest")
+    newest, closes = 0, list[int]()
+    for event in events:
+        if event.kind == "bar" and event.event_time > newest:
+            newest = event.event_time
+            closes.append(newest + STEP_MS)
+    names = ["champion", "honest"]
+
+    def makers() -> list[Any]:
+        paper = trading.projection(lambda model, digest: learners.models()[model], learners.short_spec())
+        judged_by = [(learners.SERIES.partition("|")[0], "15m")]
+        return [
+            learners.host(learners.Honest, load_checkpoint=lambda name, digest: known),
+            paper,
+            EnsembleProjection(judged_by, names, horizon_bars=learners.HORIZON),
+            ScorerProjection(judged_by, names, horizon_bars=learners.HORIZON, fee=0.0005),
+        ]
+
+    known: dict[str, Any] = {}
+    one = learners.host(learners.Honest)
+    learners.play(one, events[:900])
+    known |= copy_state(one.state())
+    these = [Runner(log, made, snapshots_dir=tmp_path, batch_size=50) for made in makers()]
+    for start in range(0, len(events), 130):
+        for event in events[start : start + 130]:
+            log.append([event], writer="source", conflict="refuse")
+        read_all(these)
+    said = [event.event_time for event in log.read(kinds={"ensemble"}, key=f"{series}|ensemble")]
+    spoken = [event.event_time for event in log.read(kinds={"forecast"}, key=f"{series}|honest")]
+    assert said == spoken == closes
+    silent: set[str] = set()
+    for event in log.read(kinds={"ensemble"}):
+        silent |= set(event.payload.silent.values())  # type: ignore[attr-defined]
+    assert "paused by a test" in silent
+    assert any(why.startswith("frozen: ") for why in silent)
+    assert any(set(event.payload.weights) == {*names, "base rate"} for event in log.read(kinds={"ensemble"}))  # type: ignore[attr-defined]
+    for made, runner in zip(makers(), these, strict=True):
+        report = refold(log, made)
+        assert report.equal, report.differences
+        assert report.state_digest == runner.state_digest()
