@@ -89,8 +89,10 @@ export function listen() {
       dialog.close();
       const failed = answer.results?.filter((one) => !one.ok).length ?? 0;
       tell(
-        t(failed ? "done_failed" : "done", { what: t(`ask.${verb}`, { name: named("learner", name) }), n: failed }) +
-          (answer.detail ? ` ${answer.detail}` : answer.job ? ` ${answer.job}` : ""),
+        t(failed ? "done_failed" : "done", {
+          what: name ? `${t(`act.${verb}`)} (${named("learner", name)})` : t(`act.${verb}`),
+          n: failed,
+        }) + (answer.detail ? ` ${answer.detail}` : answer.job ? ` ${answer.job}` : ""),
       );
     } catch (error) {
       byId("ask-problem").textContent = error.message;

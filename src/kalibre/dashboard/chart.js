@@ -265,7 +265,7 @@ export class MarketChart {
   }
 
   drawForecasts(pen, x, box) {
-    let reach = 0.1;
+    let reach = 0.03;
     for (const line of this.lines)
       for (const [time, p] of line.points) if (x.close(time) !== undefined) reach = Math.max(reach, Math.abs(p - 0.5));
     const y = this.scale(pen, box, 0.5 - reach, 0.5 + reach, (at) => number(at, 2), 26);

@@ -114,7 +114,7 @@ export function renderLearners() {
         "td",
         { class: at ? aged("forecast", at.at, "n") : "n", "data-aged": true },
         h("b", null, now),
-        at ? h("small", null, silent ? `${silent} · ` : "", age("forecast", "market", at.at)) : null,
+        at ? h("small", { class: "long" }, silent ? `${silent} · ` : "", age("forecast", "market", at.at)) : null,
       ),
       figure(live && percent(live.v.accuracy), live, "live"),
       figure(live && number(live.v.loss, 4), live, "live"),
@@ -247,9 +247,13 @@ export function renderLeague() {
   const found = cell(`${store.chosen}/league`);
   if (!found) return put(byId("league-body"), [h("p", { class: "empty" }, t("no_league"))]);
   const rows = [...found.v.rows].sort((a, b) => (b.edge ?? -Infinity) - (a.edge ?? -Infinity));
-  const ends = rows.flatMap((row) => [row.edge_low, row.edge_high]).filter((one) => one !== null);
+  // The dummies may lie far out: who competes sets the scale, and the others end at its edge.
+  const ends = rows
+    .filter((row) => !row.dummy)
+    .flatMap((row) => [row.edge_low, row.edge_high])
+    .filter((one) => one !== null);
   const [low, high] = [Math.min(0, ...ends), Math.max(0, ...ends)];
-  const at = (one) => 2 + ((one - low) / (high - low || 1)) * 96;
+  const at = (one) => Math.min(99, Math.max(1, 5 + ((one - low) / (high - low || 1)) * 90));
   const body = rows.map((row, i) => {
     // What a shared worker costs is nobody's own.
     const beat = store.hosts?.[row.name] === row.name ? store.now?.beats[row.name] : undefined;

@@ -90,7 +90,7 @@ export function renderWorkers() {
     const worker = store.cells.get(`worker/${name}`);
     const beat = beats[name];
     const state = processState(name);
-    const lag = beat && beat.position > 0 ? Math.max(0, store.seq - beat.position) : null;
+    const lag = beat && beat.position > 0 && name !== "jobs" ? Math.max(0, store.seq - beat.position) : null;
     return h(
       "tr",
       { "data-key": name },

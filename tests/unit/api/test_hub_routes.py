@@ -440,3 +440,17 @@ def test_an_explanation_comes_with_its_words(app: Front) -> None:
         assert list(found["values"]) == sorted(found["values"], key=lambda name: -abs(found["values"][name]))
         if "explain" in part_names("kalibre.learners"):
             assert found["words"]
+
+
+def test_what_comes_with_a_cookie_is_not_remembered_by_its_head(settings: Settings, log: EventLog) -> None:
+    """A head that the hot wire knows would be let in after its session has ended."""
+    from kalibre.api.hot import HotWire
+
+    app = create_app(settings, log=log)
+    app.service.live.draw_once()
+    page = Page(app)
+    cookie = "; ".join(f"{name}={value}" for name, value in page.cookies.items())
+    head = "GET /ml/predict HTTP/1.1\r\nHost: localhost\r\n"
+    wire = HotWire(app.service)
+    assert wire.answer(f"{head}\r\n".encode()) is not None
+    assert wire.answer(f"{head}Cookie: {cookie}\r\n\r\n".encode()) is None
