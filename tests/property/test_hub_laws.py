@@ -42,13 +42,19 @@ STOPPED, BACK = 300, 340
 
 @cache
 def streams() -> dict[str, list[Event]]:
-    """Return four streams: one good, one certainly bad, one that sleeps and one that stops, is released and returns."""
+    """Return four streams: good, certainly bad, asleep at times and later wrong, and stopped, released and back."""
     market = Market(N_BARS, seed=5, edge=1.5)
-    good = market.knowing()
+    good, contrary = market.knowing(), market.wrong()
+
+    def turned(bar: int) -> float | None:
+        return good(bar) if bar < 350 else contrary(bar)
+
     found = {
         "good": market.stream("good", good, model=lambda bar: f"good:{bar // 300}"),
         "poor": market.stream("poor", market.wrong()),
-        "sleepy": market.stream("sleepy", lambda bar: good(bar) if bar % 3 else None, late=lambda bar: 40 <= bar < 60),
+        "sleepy": market.stream(
+            "sleepy", lambda bar: turned(bar) if bar % 3 else None, late=lambda bar: 40 <= bar < 60
+        ),
     }
     champion = market.stream("champion", market.knowing(0.5))
     at = {bar: next(k for k, one in enumerate(champion) if moment_of(one) >= close_of(bar)) for bar in (STOPPED, BACK)}
@@ -163,11 +169,12 @@ words = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(words)
-def test_weights_are_those_of_plain_fixed_share(history: list[tuple[dict[str, float], bool]]) -> None:
+@given(words, st.sampled_from([1, 4, 16]))
+def test_weights_are_those_of_plain_fixed_share(history: list[tuple[dict[str, float], bool]], horizon: int) -> None:
     """As computed plainly in long doubles, where sleepers keep what they have; they sum to 1, and a bound holds."""
-    weights = Weights()
+    weights, part = Weights(horizon_bars=horizon), np.longdouble(1) / horizon
     plain = {name: np.longdouble(1) for name in ("z", *"abcd")}
+    share = np.longdouble(0.002) / horizon
     loss, own = 0.0, dict.fromkeys(plain, 0.0)
     for heard, up in history:
         said = {**heard, "z": 0.5}
@@ -178,15 +185,14 @@ def test_weights_are_those_of_plain_fixed_share(history: list[tuple[dict[str, fl
         mix = sum(plain[name] * np.longdouble(p) for name, p in said.items()) / mass
         assert math.isclose(pooled, float(mix), rel_tol=1e-9)
         weights.learn(said, went_up=up)
-        happened = mix if up else 1 - mix
-        for name, p in said.items():
-            kept = plain[name] * (p if up else 1 - p) / happened
-            plain[name] = (1 - np.longdouble(0.002)) * kept + np.longdouble(0.002) * mass / len(said)
-        loss -= math.log(happened)
-        for name in plain:
-            own[name] -= math.log((said[name] if up else 1 - said[name]) if name in said else float(happened))
-    steps = len(history)
-    assert all(loss <= one + math.log(5) - steps * math.log(1 - 0.002) + 1e-6 for one in own.values())
+        kept = {name: plain[name] * (p if up else 1 - p) ** part for name, p in said.items()}
+        whole = sum(kept.values())
+        for name in said:
+            plain[name] = mass * ((1 - share) * kept[name] / whole + share / len(said))
+        loss -= math.log(mix if up else 1 - mix)
+        own["z"] += math.log(2)
+    # Against who is always awake, whoever sleeps: its loss and ln 5 for every independent sample's worth of weight.
+    assert loss <= own["z"] + horizon * (math.log(5) - len(history) * math.log(1 - float(share))) + 1e-6
 
 
 # --- the tally --------------------------------------------------------------------------------------------------------

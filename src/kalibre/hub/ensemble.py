@@ -24,7 +24,7 @@ CHAMPION = "champion"
 NAME = "ensemble"
 _BASE_RATE = "base rate"
 _SHARE = 0.002
-"""Weight that moves to the others at each sample: who was good once is not trusted for ever."""
+"""Weight that moves to the others at each whole sample: who was good once is not trusted for ever."""
 _FORGET_BASE = 1.0 / 2_000
 _PATIENCE = 8
 """Horizons, in bars, after which an outcome that was not told is no longer waited for."""
@@ -45,7 +45,15 @@ class Weights:
     """Fixed-share exponential weights over forecasters that come and go.
 
     A forecaster that says nothing keeps its weight. The base rate of the series is always among them: where nobody
-    knows anything, the ensemble says the base rate.
+    knows anything, the ensemble says the base rate. Neighbouring samples share their outcome, so each counts as the
+    `horizon_bars`-th part of one: else a lucky stretch would be taken for so many proofs.
+
+    Parameters
+    ----------
+    horizon_bars
+        How many neighbouring samples share one another's bars.
+    logs
+        Log-weights to go on from.
 
     References
     ----------
@@ -53,14 +61,15 @@ class Weights:
 
     Examples
     --------
-    >>> weights = Weights()
+    >>> weights = Weights(horizon_bars=1)
     >>> for _ in range(50):
     ...     weights.learn({"sure": 0.9, "coin": 0.5}, went_up=True)
     >>> weights.pool({"sure": 0.9, "coin": 0.5})[0] > 0.89
     True
     """
 
-    def __init__(self, logs: Mapping[str, float] | None = None) -> None:
+    def __init__(self, *, horizon_bars: int, logs: Mapping[str, float] | None = None) -> None:
+        self._part = 1.0 / horizon_bars
         self.logs: dict[str, float] = dict(logs or {})
 
     def pool(self, said: Mapping[str, float]) -> tuple[float, dict[str, float]]:
@@ -75,16 +84,17 @@ class Weights:
 
     def learn(self, said: Mapping[str, float], *, went_up: bool) -> None:
         """Move weight to those whose probability of what happened was higher, among those who said one."""
-        pooled, weights = self.pool(said)
-        happened = pooled if went_up else 1.0 - pooled
+        weights = self.pool(said)[1]
         # Weights are relative to the whole of those awake, which keeps its mass: the sleeping are not touched.
         names = sorted(said)
         mass = math.log(math.fsum(math.exp(self.logs.get(name, 0.0)) for name in names))
+        kept = {}
         for name in names:
             p = said[name] if went_up else 1.0 - said[name]
-            kept = weights[name] * max(p, _CLOSEST) / max(happened, _CLOSEST)
-            shared = (1.0 - _SHARE) * kept + _SHARE / len(names)
-            self.logs[name] = mass + math.log(shared)
+            kept[name] = weights[name] * max(p, _CLOSEST) ** self._part
+        whole, share = math.fsum(kept.values()), _SHARE * self._part
+        for name in names:
+            self.logs[name] = mass + math.log((1.0 - share) * kept[name] / whole + share / len(names))
 
 
 class SeriesEnsemble:
@@ -95,7 +105,7 @@ class SeriesEnsemble:
         self.periods = Periods(bench_ms(step_ms))
         self._patience, self._n_bars = _PATIENCE * (horizon_bars + 1), 0
         self._horizon = horizon_bars
-        self._weights = Weights()
+        self._weights = Weights(horizon_bars=horizon_bars)
         self._calibration = RollingCalibration(window=2_000, needed=200, refit_every=50, horizon_bars=horizon_bars)
         self._base = (1.0, 2.0)
         self._waiting: list[Waiting] = []
@@ -185,7 +195,7 @@ class SeriesEnsemble:
         """Take on a state returned by `state`."""
         self.join.restore(str(state["join"]))
         logs, base, waiting, benched, periods, self._n_bars = json.loads(str(state["rest"]))
-        self._weights, self._base = Weights(logs), (float(base[0]), float(base[1]))
+        self._weights.logs, self._base = logs, (float(base[0]), float(base[1]))
         self._waiting = [Waiting(*one) for one in waiting]
         self._benched = {int(end_ms): tuple(names) for end_ms, names in benched}
         self.periods.restore(periods)

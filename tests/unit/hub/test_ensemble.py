@@ -102,7 +102,7 @@ def test_weights_follow_who_becomes_the_best() -> None:
 
 
 def test_who_sleeps_keeps_its_weight() -> None:
-    weights = Weights({"a": 0.4, "b": -0.2, "c": 0.1})
+    weights = Weights(horizon_bars=1, logs={"a": 0.4, "b": -0.2, "c": 0.1})
     weights.learn({"a": 0.9, "b": 0.2}, went_up=True)
     assert weights.logs["c"] == 0.1
     assert sum(math.exp(weights.logs[name]) for name in "ab") == pytest.approx(math.exp(0.4) + math.exp(-0.2))
