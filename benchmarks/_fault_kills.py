@@ -16,6 +16,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,17 +44,18 @@ class Caught(Exception):  # noqa: N818 - what a safety net says, not a failure o
 class Board:
     """A few numbers that the processes share; they outlive a SIGKILL."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Sequence[str] = _SLOTS) -> None:
         self._memory = mmap.mmap(-1, 4096)
         self._numbers = memoryview(self._memory).cast("q")
+        self._places = {name: place for place, name in enumerate(names)}
 
     def __getitem__(self, name: str) -> int:
         """Return a number."""
-        return int(self._numbers[_SLOTS.index(name)])
+        return int(self._numbers[self._places[name]])
 
     def __setitem__(self, name: str, value: int) -> None:
         """Set a number."""
-        self._numbers[_SLOTS.index(name)] = value
+        self._numbers[self._places[name]] = value
 
 
 @dataclass
@@ -139,7 +141,7 @@ def fork(work: Callable[[], None], errors: Path) -> int:
     except KalibreError as error:
         (errors / f"{os.getpid()}.txt").write_text(f"{type(error).__name__}: {error}")
     except BaseException as error:  # noqa: BLE001 - the parent raises it
-        (errors / f"{os.getpid()}.txt").write_text(f"harness: {error!r}")
+        (errors / f"{os.getpid()}.txt").write_text(f"harness: {error!r}: {traceback.format_exc()}")
     finally:
         os._exit(code)
 

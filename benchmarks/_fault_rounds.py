@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks._fault_kills import DELIVER, PROJECT, Board, Rig, Tally, Torture, compare, in_child
@@ -127,16 +127,16 @@ def lose_tail(dice: random.Random, tally: Tally, *, lying: bool) -> Callable[[To
         torture.board["delivered"] = 0  # the source does not know what the log lost: it delivers all again
         tally.tails_lost += 1
         if dice.random() < 0.5:
-            tear_snapshot(torture.rig, dice, tally)
+            tally.snapshots_torn += tear_snapshot(torture.rig.snapshots.glob("*/*"), dice)
 
     return lose
 
 
-def tear_snapshot(rig: Rig, dice: random.Random, tally: Tally) -> None:
-    """Cut off or flip something in the newest snapshot, or leave a half-written one behind."""
-    folders = sorted(path for path in rig.snapshots.glob("*/*") if path.name.isdigit())
+def tear_snapshot(paths: Iterable[Path], dice: random.Random) -> bool:
+    """Cut off or flip something in the newest snapshot, or leave a half-written one behind; say whether there is one."""
+    folders = sorted(path for path in paths if path.name.isdigit())
     if not folders:
-        return
+        return False
     victim = dice.choice(sorted(folders[-1].iterdir()))
     raw = bytearray(victim.read_bytes())
     kind = dice.randrange(3)
@@ -148,4 +148,4 @@ def tear_snapshot(rig: Rig, dice: random.Random, tally: Tally) -> None:
     else:
         left = folders[-1].parent / f".writing-{dice.randrange(10**6)}"
         shutil.copytree(folders[-1], left)
-    tally.snapshots_torn += 1
+    return True

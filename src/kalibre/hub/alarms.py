@@ -55,7 +55,7 @@ class AlarmsProjection:
         self._last_open: dict[str, int] = {}
         self._due_ms: dict[str, int] = {}
         self._last: dict[str, int] = {}
-        """Event time of the last alert of each key, the one told last at the end."""
+        """Event time of the last alert of each key."""
         self._open: set[str] = set()
         """Keys of troubles that were told and are not over."""
         settings = [sorted(self._timeframes), stale_bars, getattr(calendar, "name", None)]
@@ -80,10 +80,11 @@ class AlarmsProjection:
             self._open.discard(key)
         elif alert.level != "info":
             self._open.add(key)
-        at_ms = max(at_ms, self._last.pop(key, at_ms - 1) + 1)
+        at_ms = max(at_ms, self._last.get(key, at_ms - 1) + 1)
         self._last[key] = at_ms
         if len(self._last) > _REMEMBERED:
-            oldest = next(iter(self._last))
+            # By time, not by arrival: what the scorer says comes now before and now after the same bar.
+            oldest = min(self._last, key=lambda known: (self._last[known], known))
             del self._last[oldest]
             self._open.discard(oldest)
         return [new_event(key, at_ms, alert)]
@@ -143,7 +144,7 @@ class AlarmsProjection:
 
     def state(self) -> State:
         """Return everything that later emissions depend on."""
-        known = [self._now_ms, self._last_open, self._due_ms, list(self._last.items()), sorted(self._open)]
+        known = [self._now_ms, self._last_open, self._due_ms, sorted(self._last.items()), sorted(self._open)]
         return {"known": json.dumps(known)}
 
     def restore(self, state: State) -> None:

@@ -75,6 +75,8 @@ class Checkpoints:
                 if digest not in found:
                     _, about = self.snapshots.load(folder)
                     found[digest] = Kept(digest, about, folder, _size(folder), digest in pinned, _made_ms(folder))
+            except FileNotFoundError:  # its learner has taken it away while we looked
+                continue
             except SnapshotError as error:
                 _logger.warning("%s", error)
         return sorted(found.values(), key=lambda one: (one.made_ms, one.about.position), reverse=True)

@@ -16,6 +16,8 @@ from kalibre.log.jobs import Jobs
 from kalibre.log.protocol import EventLog, Progress
 
 OFFSET = "schedule"
+_NONE_YET = -1
+"""Recorded of a schedule that began before there was any tick."""
 _logger = logging.getLogger(__name__)
 
 
@@ -120,10 +122,12 @@ class Scheduler:
             tick = transaction.latest("tick")
             for name in names:
                 seen_ms = self._jobs.seen_ms(name, transaction)
-                if seen_ms is None and tick is not None and isinstance(tick.payload, Tick):
-                    seen_ms = tick.payload.now_ms
+                if seen_ms is None:
+                    # Recorded at once, also where there is no tick yet: who is killed before the first one begins with
+                    # that one all the same, and not with the newest.
+                    seen_ms = tick.payload.now_ms if tick is not None and isinstance(tick.payload, Tick) else _NONE_YET
                     self._jobs.set_seen_ms(name, seen_ms, transaction)
-                if seen_ms is not None:
+                if seen_ms != _NONE_YET:
                     self._seen[name] = seen_ms
         self._position = progress.seq
 
