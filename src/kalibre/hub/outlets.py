@@ -15,6 +15,8 @@ from kalibre.log.protocol import EventLog
 
 _PAUSE_S = 0.1
 _PUMP_S = 5.0
+_ALERT_AGE_MS = 24 * 3_600_000
+"""A trouble is worth telling also to who was not to be reached for hours; a forecast is not."""
 _logger = logging.getLogger(__name__)
 
 
@@ -24,7 +26,7 @@ def deliver(log: EventLog, settings: Settings, process: WorkerProcess) -> None:
     from kalibre.alerts.memory import memory_path
 
     dispatcher = Dispatcher(settings, memory_path(settings))
-    outboxes = [Outbox(log, "alerts", frozenset({"alert"}), dispatcher.deliver)]
+    outboxes = [Outbox(log, "alerts", frozenset({"alert"}), dispatcher.deliver, max_age_ms=_ALERT_AGE_MS)]
     outboxes.append(Outbox(log, "retraining", frozenset({"drift"}), Retraining(log, settings).deliver))
     closing: list[Callable[[], None]] = []
     if settings.hub.redis_url:

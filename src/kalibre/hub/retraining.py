@@ -37,4 +37,6 @@ class Retraining:
         symbol = event.key.partition("|")[0]
         day = event.event_time // 86_400_000
         payload = {"symbol": symbol, "by": "drift", "reason": f"{drift.test} at {event.key}: {drift.detail}"}
-        self._jobs.enqueue(RETRAIN, f"drift|{symbol}|{day}", payload, due_ms=self._clock.now_ms())
+        self._jobs.enqueue(
+            RETRAIN, f"drift|{symbol}|{day}", payload, due_ms=self._clock.now_ms(), schedule=f"drift {symbol}"
+        )
