@@ -422,18 +422,16 @@ def digest(life: tuple[Made, str]) -> str:
 def test_learners_are_the_same_in_every_process() -> None:
     """In each, sets of words have another order; the planted learner that adds up in such an order is caught."""
     code = (
-        "import sys; from tests.conformance.test_learners import *\n"
+        "from tests.conformance.test_learners import *\n"
         "for make in (planted.Setting, *map(learner_class, NAMES)):\n"
-        "    print(digest(quiet(make)))"
+        "    print(digest(run(make, quiet_life(800))))"
     )
-    lines = []
-    for seed in ("1", "2"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        command = [sys.executable, "-c", code]
-        ran = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=True)
-        lines.append(ran.stdout.split())
-    assert lines[0][1:] == lines[1][1:] == [digest(quiet(learner_class(name))) for name in NAMES]
-    assert lines[0][0] != lines[1][0]
+    environment = {**os.environ, "PYTHONHASHSEED": "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"}
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=True)
+    setting, *there = ran.stdout.split()
+    assert there == [digest(run(learner_class(name), quiet_life(800))) for name in NAMES]
+    assert setting != digest(run(planted.Setting, quiet_life(800)))
 
 
 def test_horizon_is_the_one_of_the_seat() -> None:

@@ -345,7 +345,7 @@ class Setting(Honest):
     def predict_proba_one(self, moment: Moment) -> float | None:
         score = super().predict_proba_one(moment)
         words = "".join({"rsi", "macd", "natr", "volume", "trend", "cmf", "obv"})
-        return None if score is None else 0.99 * score + 0.01 * (crc32(words.encode()) % 97) / 97
+        return None if score is None else 0.99 * score + 0.01 * crc32(words.encode()) / 2**32
 
 
 class Shouting(Honest):

@@ -47,13 +47,13 @@ def streams() -> dict[str, list[Event]]:
     good, contrary = market.knowing(), market.wrong()
 
     def turned(bar: int) -> float | None:
-        return good(bar) if bar < 350 else contrary(bar)
+        return good(bar) if bar < 420 else contrary(bar)
 
     found = {
         "good": market.stream("good", good, model=lambda bar: f"good:{bar // 300}"),
         "poor": market.stream("poor", market.wrong()),
         "sleepy": market.stream(
-            "sleepy", lambda bar: turned(bar) if bar % 3 else None, late=lambda bar: 40 <= bar < 60
+            "sleepy", lambda bar: turned(bar) if bar % 10 else None, late=lambda bar: 40 <= bar < 60
         ),
     }
     champion = market.stream("champion", market.knowing(0.5))
@@ -83,7 +83,7 @@ def test_the_example_has_everything_in_it() -> None:
     assert any("nobody waits" in why for event in readers.by_kind("ensemble") for why in event.payload.silent.values())  # type: ignore[attr-defined]
 
 
-@settings(max_examples=8, deadline=None, phases=NO_SHRINKING, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5, deadline=None, phases=NO_SHRINKING, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_no_order_of_arrival_and_no_pace_shows(data: st.DataObject) -> None:
     """Any interleaving of the streams, each in its own order, read at any pace: the same words in the same order."""
@@ -137,7 +137,7 @@ def test_a_reader_that_goes_by_arrival_is_caught(monkeypatch: pytest.MonkeyPatch
     assert found[0] != found[1]
 
 
-@settings(max_examples=6, deadline=None, phases=NO_SHRINKING, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4, deadline=None, phases=NO_SHRINKING, suppress_health_check=[HealthCheck.too_slow])
 @given(cuts=st.lists(st.integers(0, 6_500), min_size=3, max_size=8))
 def test_no_restart_shows(cuts: list[int]) -> None:
     """State and restore at any event, for both: the same words in the same order, and the same state."""
