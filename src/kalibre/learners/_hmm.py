@@ -84,39 +84,29 @@ def _step(model: NDArray[np.float64], belief: NDArray[np.float64], first: float,
 step = compiled(_step)
 
 
-def _weigh(
+def _forward(
     seen: NDArray[np.float64], model: NDArray[np.float64], work: NDArray[np.float64], sums: NDArray[np.float64]
 ) -> float:
-    """Put down how likely each state makes each bar, over the likeliest; return the logarithms taken out."""
+    """Filter bars, put down how likely each state makes each (over the likeliest), and return the log-likelihood."""
     for k in range(N_STATES):
         variance, variance_2 = model[k, VARIANCE], model[k, VARIANCE + 1]
         sums[k, 0] = -0.5 * math.log(4.0 * math.pi * math.pi * variance * variance_2)
         sums[k, 1], sums[k, 2] = -0.5 / variance, -0.5 / variance_2
-    taken_out = 0.0
+    likelihood, product = 0.0, 1.0
     for t in range(seen.shape[0]):
+        top = 0.0
         if math.isnan(seen[t, 0]):
             for k in range(N_STATES):
                 work[t, N_STATES + k] = 1.0
-            continue
-        top = -math.inf
-        for k in range(N_STATES):
-            off, off_2 = seen[t, 0] - model[k, MEAN], seen[t, 1] - model[k, MEAN + 1] * seen[t, 2]
-            said = sums[k, 0] + sums[k, 1] * off * off + sums[k, 2] * off_2 * off_2
-            work[t, N_STATES + k] = said
-            top = max(top, said)
-        for k in range(N_STATES):
-            work[t, N_STATES + k] = math.exp(work[t, N_STATES + k] - top)
-        taken_out += top
-    return taken_out
-
-
-weigh = compiled(_weigh)
-
-
-def _forward(model: NDArray[np.float64], work: NDArray[np.float64]) -> float:
-    """Filter, and return the log-likelihood of the bars over what `weigh` took out."""
-    likelihood, product = 0.0, 1.0
-    for t in range(work.shape[0]):
+        else:
+            top = -math.inf
+            for k in range(N_STATES):
+                off, off_2 = seen[t, 0] - model[k, MEAN], seen[t, 1] - model[k, MEAN + 1] * seen[t, 2]
+                said = sums[k, 0] + sums[k, 1] * off * off + sums[k, 2] * off_2 * off_2
+                work[t, N_STATES + k] = said
+                top = max(top, said)
+            for k in range(N_STATES):
+                work[t, N_STATES + k] = math.exp(work[t, N_STATES + k] - top)
         whole = 0.0
         for k in range(N_STATES):
             prior = model[k, START]
@@ -129,6 +119,7 @@ def _forward(model: NDArray[np.float64], work: NDArray[np.float64]) -> float:
         scale = 1.0 / whole
         for k in range(N_STATES):
             work[t, k] *= scale
+        likelihood += top
         product *= whole
         if product < 1e-200:  # a bar hardly ever makes it smaller than LEAST_MOVE of itself
             likelihood += math.log(product)
@@ -149,13 +140,9 @@ def _backward(
         sums[k, _LATER] = 1.0
         model[k, HELD] = 0.0
     for t in range(seen.shape[0] - 1, -1, -1):
-        whole = 0.0
-        for k in range(N_STATES):
-            whole += work[t, k] * sums[k, _LATER]
-        scale = 1.0 / whole
         known = not math.isnan(seen[t, 0])
         for k in range(N_STATES):
-            p = work[t, k] * sums[k, _LATER] * scale
+            p = work[t, k] * sums[k, _LATER]  # they sum to 1, for what is later was scaled so
             model[k, HELD] += p
             model[k, START] = p  # the last bar on the way is the first
             if known:
@@ -255,12 +242,10 @@ def _learn(
         How often; with 0 the model stays as it is.
     """
     for _ in range(rounds):
-        weigh(seen, model, work, sums)
-        forward(model, work)
+        forward(seen, model, work, sums)
         backward(seen, model, work, sums)
         maximise(model, sums, floors)
-    taken_out = weigh(seen, model, work, sums)
-    return taken_out + forward(model, work)
+    return forward(seen, model, work, sums)
 
 
 learn = compiled(_learn)

@@ -28,10 +28,12 @@ FLOORS = np.array([0.1**2, 0.2**2])
 """Least variance of level and lean: a third, and less, of what a single bar's chance alone makes of them."""
 _STAY = 0.97
 _SMOOTHED = 16
-_RANDOM_STARTS, _BLOCK = 2, 48
-_TRIED = 4_096
+_CUTS = ((1 / 3, 2 / 3), (0.6, 0.9), (0.85, 0.97), (0.1, 0.4))
+"""Quantiles of the volatility by which learning begins: regimes are rarely as frequent as each other."""
+_RANDOM_STARTS = 2
+_TRIED = 2_048
 """Newest bars that beginnings are tried on; only the last rounds are on all."""
-_FIRST_ROUNDS, _FOLLOWED, _MORE_ROUNDS, _LAST_ROUNDS = 30, 2, 60, 20
+_FIRST_ROUNDS, _FOLLOWED, _MORE_ROUNDS, _LAST_ROUNDS = 20, 2, 50, 20
 """All beginnings are tried for so many rounds, the best two for so many more, and the better one for the last."""
 
 
@@ -144,19 +146,20 @@ def _reordered(model: FloatArray, order: NDArray[np.intp]) -> FloatArray:
 def _beginnings(seen: FloatArray, rng: np.random.Generator) -> list[FloatArray]:
     known = seen[~np.isnan(seen[:, 0])]
     level, lean = _smoothed(known[:, 0]), _smoothed(known[:, 1])
-    by_level = np.searchsorted(np.quantile(level, [1 / 3, 2 / 3]), level)
-    by_lean = np.searchsorted(np.quantile(lean, [1 / 3, 2 / 3]), lean)
-    both = np.where(by_level == hmm.N_STATES - 1, by_level, (lean < 0.0).astype(np.intp))
-    shares = [by_level, by_lean, both, np.where(by_level == 0, by_level, 1 + (lean < 0.0).astype(np.intp))]
-    begun = [_of_shares(known, share) for share in shares]
+    by_level = [_shared(level, cuts) for cuts in _CUTS]
+    by_lean = _shared(lean, _CUTS[0])
+    falls = (lean < 0.0).astype(np.intp)
+    both = [np.where(by_level[0] == 2, 2, falls), np.where(by_level[0] == 0, 0, 1 + falls)]
+    begun = [_of_shares(known, share) for share in (*by_level, by_lean, *both)]
     for _ in range(_RANDOM_STARTS):
-        model = _of_shares(known, by_level)
-        for k in range(hmm.N_STATES):
-            at = int(rng.integers(max(len(known) - _BLOCK, 1)))
-            model[k, hmm.MEAN : hmm.MEAN + 2] = known[at : at + _BLOCK, :2].mean(axis=0)
-        model[:, hmm.VARIANCE : hmm.VARIANCE + 2] = np.maximum(known[:, :2].var(axis=0), FLOORS)
-        begun.append(model)
+        low, high = np.sort(rng.uniform(0.02, 0.98, 2)).tolist()
+        begun.append(_of_shares(known, _shared(level, (low, high))))
     return begun
+
+
+def _shared(values: FloatArray, cuts: tuple[float, float]) -> NDArray[np.intp]:
+    """Share bars out among three states at two quantiles."""
+    return np.searchsorted(np.quantile(values, cuts), values)
 
 
 def _of_shares(known: FloatArray, share: NDArray[np.intp]) -> FloatArray:

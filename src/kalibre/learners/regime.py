@@ -17,15 +17,17 @@ from kalibre.learners import _hmm as hmm
 from kalibre.learners import _regime_fit as fit
 from kalibre.learners import _regime_names as names
 
-WINDOW = 8_192
+WINDOW = 16_384
 """Bars that the model is learnt from: the newest."""
 FIRST_LEARNT = 256
 """Bars after which it begins to speak."""
-REFIT_EVERY = 256
-_GROWTH, _ROUNDS = 8, 3
+REFIT_EVERY = 512
+_GROWTH, _ROUNDS = 8, 2
 """The model is learnt again after so many bars, at first already when there is an eighth more of them."""
 _LEAST_MOVED = 64
 """Bars with a range that learning needs."""
+_SETTLED = 4_096
+"""Other beginnings are tried when there is a quarter more bars, from then on when there is half more."""
 _CONVINCED = 2 / 3
 """Another state gives the name from this probability on."""
 _CLEARLY = 2.0
@@ -51,10 +53,10 @@ class Regime:
     """A hidden Markov model of three states, filtered bar by bar, and how long ago the market last changed.
 
     Of each bar it sees its volatility and its return over that volatility (`_regime_fit`). The filter is one step a
-    bar. The model is learnt by Baum-Welch from the newest 8,192 bars: every 256 bars (at first more often) by a few
-    rounds more; at first, whenever their number has doubled and whenever all of them are new, from several beginnings
-    as well, of which the likeliest counts. The states keep one order, from calm and rising to stormy and falling, so
-    `p_0` means the same before and after. What is said of a bar is never revised and knows nothing later.
+    bar. The model is learnt by Baum-Welch from the newest 16,384 bars: every 512 bars (at first more often) by a few
+    rounds more, and the less often the longer it has learnt from other beginnings as well, of which the likeliest
+    counts. The states keep one order, from calm and rising to stormy and falling, so `p_0` means the same before and
+    after. What is said of a bar is never revised and knows nothing later.
 
     Beside it and independent of the states, Bayesian online change-point detection follows the same two numbers: how
     long the distribution has been the same, and how likely it changed within the last 20 bars. What a run may look like
@@ -84,9 +86,11 @@ class Regime:
     Hamilton (1989), A new approach to the economic analysis of nonstationary time series and the business cycle,
     Econometrica 57(2), 357-384. Rabiner (1989), A tutorial on hidden Markov models, Proceedings of the IEEE 77(2),
     257-286. Cappe (2011), Online EM algorithm for hidden Markov models, Journal of Computational and Graphical
-    Statistics 20(3), 728-749: the alternative, without a window; its step sizes forget slowly, and it cannot begin
-    anew. Adams and MacKay (2007), Bayesian online changepoint detection, arXiv:0710.3742. Garman and Klass (1980), On
-    the estimation of security price volatilities from historical data, Journal of Business 53(1), 67-78.
+    Statistics 20(3), 728-749: the alternative, which keeps no bars, but can try no other beginning and has a step size
+    to be chosen. Adams and MacKay (2007), Bayesian online changepoint detection, arXiv:0710.3742. Garman and Klass
+    (1980), On the estimation of security price volatilities from historical data, Journal of Business 53(1), 67-78.
+    Alizadeh, Brandt and Diebold (2002), Range-based estimation of stochastic volatility models, Journal of Finance
+    57(3), 1047-1091.
 
     Examples
     --------
@@ -109,7 +113,7 @@ class Regime:
         self._model = np.zeros((hmm.N_STATES, hmm.MODEL_COLUMNS))
         self._belief = np.zeros((2, hmm.N_STATES))
         self._runs = bocpd.new_runs(_RUNS)
-        self._counts = np.zeros(_CHANGE + 1)
+        self._counts = [0.0] * (_CHANGE + 1)
         self._marks = names.unnamed()
         # These arrays stay the same ones as long as the learner lives, so the kernels are told once where they are.
         self._step: Callable[..., float] = hmm.step.bind(self._model, self._belief)  # type: ignore[attr-defined]
@@ -118,14 +122,14 @@ class Regime:
     def annotate(self, moment: Moment) -> Note | None:
         """Return the regime of a bar; None before there is a model.
 
-        The values: `p_0` to `p_2`, how likely each state is; `run_length` and `expected_run_length`, bars for which
-        the market has been the same, the likeliest number and the mean; `change`, how likely it changed within the
-        last 20 bars.
+        The values: `p_0` to `p_2`, how likely each state is; `state`, which of them gives the name; `run_length` and
+        `expected_run_length`, bars for which the market has been the same, the likeliest number and the mean;
+        `change`, how likely it changed within the last 20 bars.
         """
         variance, log_return = math.nan, math.nan
         if moment.follows:
             variance, log_return = fit.measured(moment.bar, float(moment.row[self._return_at]))
-        seen, waited, fits = self._counts[: _FITS + 1].tolist()
+        seen, waited, fits = self._counts[: _FITS + 1]
         self._bars[int(seen) % WINDOW] = variance, log_return
         self._counts[_SEEN], self._counts[_WAITED] = seen + 1.0, waited + 1.0
         if fits:
@@ -143,8 +147,8 @@ class Regime:
         level, lean, weight = fit.seen_one(variance, log_return, self._scale)
         said = self._step(level, lean, weight)
         keep = 1.0 - 1.0 / _MEMORY
-        counts[_SAID : _SAYINGS + 1] *= keep
-        counts[_SAID : _SAYINGS + 1] += said, 1.0
+        counts[_SAID] = keep * counts[_SAID] + said
+        counts[_SAYINGS] = keep * counts[_SAYINGS] + 1.0
         counts[_LENGTH:] = self._update(level, lean, HAZARD, _NEGLIGIBLE, float(RECENT))[1:]
 
     def _note(self) -> Note:
@@ -155,10 +159,10 @@ class Regime:
         keep = 1.0 - 1.0 / _MEMORY
         counts[_SWITCHES] = keep * counts[_SWITCHES] + (counts[_COUNTED] > 0.0 and state != before)
         counts[_COUNTED] = keep * counts[_COUNTED] + 1.0
-        counts[_STATE] = state
-        length, expected, change = counts[_LENGTH:].tolist()
+        counts[_STATE] = float(state)
+        length, expected, change = counts[_LENGTH:]
         values = {f"p_{k}": p for k, p in enumerate(belief)}
-        values |= {"run_length": length, "expected_run_length": expected, "change": change}
+        values |= {"state": float(state), "run_length": length, "expected_run_length": expected, "change": change}
         return Note(names.name(self._marks, state), values)
 
     # --- learning -----------------------------------------------------------------------------------------------------
@@ -180,7 +184,7 @@ class Regime:
             anew = fit.fresh(seen, scale, np.random.default_rng([self._seed, n_bars]))
             if found is None or anew.log_likelihood > found.log_likelihood + _CLEARLY:
                 found = anew
-            counts[_FRESH] = min(2 * n_bars, n_bars + WINDOW)
+            counts[_FRESH] = n_bars + min(n_bars // 4 if n_bars < _SETTLED else n_bars // 2, WINDOW)
         assert found is not None  # the first fit is from several beginnings
         self._model[:], self._belief[0] = found.model, found.belief
         self._marks[:] = names.marked(found.model, scale, self._marks)
@@ -193,7 +197,7 @@ class Regime:
 
     @property
     def _scale(self) -> fit.Scale:
-        return fit.Scale(*self._counts[_SCALE:_STATE].tolist())
+        return fit.Scale(self._counts[_SCALE], self._counts[_SCALE + 1])
 
     def _newest(self, n_bars: int) -> FloatArray:
         if n_bars <= WINDOW:
@@ -223,11 +227,11 @@ class Regime:
         counts = self._counts
         spoken = counts[_FITS] > 0.0
         return {
-            "log_likelihood": float(counts[_SAID] / counts[_SAYINGS]) if counts[_SAYINGS] else None,
-            "switches": float(100.0 * counts[_SWITCHES] / counts[_COUNTED]) if counts[_COUNTED] else None,
+            "log_likelihood": counts[_SAID] / counts[_SAYINGS] if counts[_SAYINGS] else None,
+            "switches": 100.0 * counts[_SWITCHES] / counts[_COUNTED] if counts[_COUNTED] else None,
             "certainty": float(self._belief[0].max()) if spoken else None,
-            "run_length": float(counts[_EXPECTED]) if spoken else None,
-            "fits": float(counts[_FITS]),
+            "run_length": counts[_EXPECTED] if spoken else None,
+            "fits": counts[_FITS],
         }
 
     def show(self) -> dict[str, Any]:
@@ -256,7 +260,7 @@ class Regime:
             for k in range(hmm.N_STATES)
         ]
         table["transitions"] = moves.tolist()
-        length, expected, change = counts[_LENGTH:].tolist()
+        length, expected, change = counts[_LENGTH:]
         table["run"] = {"length": int(length), "expected_length": expected, "change": change}
         return table
 
@@ -268,13 +272,12 @@ class Regime:
             "model": self._model,
             "belief": self._belief,
             "runs": self._runs,
-            "counts": self._counts,
             "marks": self._marks,
         }
 
     def state(self) -> State:
         """Return everything that later answers depend on."""
-        return self._tables()
+        return {**self._tables(), "counts": np.array(self._counts)}
 
     def restore(self, state: State) -> None:
         """Take on a state returned by `state`.
@@ -284,8 +287,9 @@ class Regime:
         LearnerError
             If it is of another form; nothing has changed then.
         """
-        given = {name: np.asarray(state.get(name)) for name in self._tables()}
-        for name, kept in self._tables().items():
+        expected: dict[str, NDArray[Any]] = {**self._tables(), "counts": np.array(self._counts)}
+        given = {name: np.asarray(state.get(name)) for name in expected}
+        for name, kept in expected.items():
             if given[name].shape != kept.shape or given[name].dtype != kept.dtype:
                 raise LearnerError(
                     f"the state's {name} are {given[name].dtype} of shape {given[name].shape}, not {kept.dtype} of "
@@ -293,6 +297,7 @@ class Regime:
                 )
         for name, kept in self._tables().items():
             np.copyto(kept, given[name])
+        self._counts = given["counts"].tolist()
 
 
 LEARNER = Regime
