@@ -55,4 +55,4 @@ bench: $(VENV)/.installed-test  ## every claim of docs/benchmarks.md, measured b
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove the environments and what was made
-	rm -rf .venv .venv-vectorbt kalibre_home out build
+	rm -rf .venv .venv-vectorbt .venv-peers kalibre_home out build
