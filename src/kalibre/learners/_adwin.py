@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.core.errors import LearnerError
-from kalibre.core.protocols import State
 from kalibre.learners.kernels import compiled
 
 _EACH = 5
@@ -197,7 +196,3 @@ class Adwin:
     def variance(self) -> float:
         """Their variance (population), 0 where there is none."""
         return float(self._window[0, SPREAD] / max(self._window[0, WIDTH], 1.0))
-
-    def state(self) -> State:
-        """Return everything that later answers depend on."""
-        return {"window": self._window}

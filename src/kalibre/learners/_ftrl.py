@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.learners._adwin import watch
-from kalibre.learners._scaler import SCALE, is_known, standardise, take
+from kalibre.learners._scaler import SCALER_ROWS, is_known, standardise, take
 from kalibre.learners.kernels import compiled, inlined
 
-ROW, UNIT = SCALE + 1, SCALE + 2
-"""After the scaler's rows: the numbers of a call as they came, and standardised (last place: 1, for the intercept)."""
-MODELS, MODEL_ROWS = SCALE + 3, 3
+SCALER, NEW_SCALER = 0, SCALER_ROWS
+"""Where the scaler's rows begin, and those of the models that began anew."""
+ROW, UNIT = 2 * SCALER_ROWS, 2 * SCALER_ROWS + 1
+"""The numbers of a call as they came, and standardised (last place: 1, for the intercept)."""
+MODELS, MODEL_ROWS = UNIT + 1, 3
 SUM, ROOT, WEIGHT = 0, 1, 2
 """Of a model: the paper's z, the square root of its n, and the weights that follow from both."""
 RATES = 2
@@ -34,8 +36,6 @@ remembers, the fixed share, bars of the horizon, the detector's delta, and sampl
 
 _CLOSEST = 1e-6
 """No model says a probability closer to 0 or 1."""
-_FORGET_TO = 200.0
-"""Rows that the scaler counts after an alarm: it then soon follows another scale."""
 _PROVEN = 3.0
 """Nats in favour of the new models that make them take over: 20 to 1."""
 _LOW = -1.0
@@ -111,8 +111,6 @@ def _forecast(
     n = row.shape[0] - 1
     if not is_known(row, n):
         return np.nan
-    standardise(table, row, n, settings[FURTHEST], unit)
-    unit[n] = 1.0
     # Who waited longest gives way if no place is free: its outcome was lost, or it would have come.
     place = SAID
     for at in range(SAID, book.shape[0]):
@@ -121,6 +119,8 @@ def _forecast(
     models = 2 * RATES if book[0, AGE] > 0.0 else RATES
     mixture = 0.0
     for model in range(models):
+        if model % RATES == 0:
+            standardise(table, SCALER if model < RATES else NEW_SCALER, row, n, settings[FURTHEST], unit)
         p = sigmoid(dot(unit, table[MODELS + MODEL_ROWS * model + WEIGHT]))
         book[place, 2 + model] = p
         mixture += book[SHARE, model] * p
@@ -134,7 +134,10 @@ forecast = compiled(_forecast)
 
 
 def _begin_anew(table: NDArray[np.float64], book: NDArray[np.float64]) -> None:
-    """Let new models begin beside the old ones, with half of the say."""
+    """Let new models and their scaler begin beside the old ones, with half of the say."""
+    for k in range(NEW_SCALER, NEW_SCALER + SCALER_ROWS):
+        for i in range(table.shape[1]):
+            table[k, i] = 0.0
     for k in range(MODELS + MODEL_ROWS * RATES, table.shape[0]):
         for i in range(table.shape[1]):
             table[k, i] = 0.0
@@ -148,7 +151,6 @@ def _begin_anew(table: NDArray[np.float64], book: NDArray[np.float64]) -> None:
         for at in range(SAID, book.shape[0]):
             book[at, 2 + RATES + model] = np.nan
     book[0, AGE], book[0, EVIDENCE] = 1.0, 0.0
-    book[0, COUNT] = min(book[0, COUNT], _FORGET_TO)
 
 
 begin_anew = compiled(_begin_anew)
@@ -163,6 +165,10 @@ def _settle(table: NDArray[np.float64], book: NDArray[np.float64]) -> None:
     kept = RATES if proven else 0
     if proven:
         course[TAKEN] += 1.0
+        course[COUNT] = course[AGE] - 1.0
+        for k in range(SCALER, SCALER + SCALER_ROWS):
+            for i in range(table.shape[1]):
+                table[k, i] = table[k + SCALER_ROWS, i]
         for k in range(MODELS, MODELS + MODEL_ROWS * RATES):
             for i in range(table.shape[1]):
                 table[k, i] = table[k + MODEL_ROWS * RATES, i]
@@ -249,11 +255,12 @@ def _learn(
             book[at, 0] = 0.0  # outcomes come in order: what is older will never come
     alarm = place > 0 and judge(book, window, settings, place, up)
     course[COUNT] += 1.0
-    take(table, row, n, max(1.0 / course[COUNT], 1.0 / settings[MEMORY]))
-    standardise(table, row, n, settings[FURTHEST], unit)
-    unit[n] = 1.0
     for model in range(2 * RATES if course[AGE] > 0.0 else RATES):
         rate = model % RATES
+        if rate == 0:
+            at, count = (SCALER, course[COUNT]) if model < RATES else (NEW_SCALER, course[AGE])
+            take(table, at, row, n, max(1.0 / count, 1.0 / settings[MEMORY]))
+            standardise(table, at, row, n, settings[FURTHEST], unit)
         kept = settings[KEPT + rate]
         step(table, model, up, settings[ALPHA + rate], settings[BETA], settings[L1], settings[L2], kept)
     if course[AGE] > 0.0:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kalibre.learners._ftrl as ftrl
+import kalibre.learners._scaler as scaler
 from kalibre.core.errors import LearnerError
 from kalibre.core.protocols import FloatArray
 from kalibre.learners._adwin import COLUMNS, SIZES
@@ -21,9 +22,9 @@ class Ftrl:
 
     Columns are standardised by their running mean and variance. Two models, a slow and a fast one, learn every sample
     by FTRL-proximal; the forecast is their mixture, weighed by fixed share. ADWIN watches the squared error of what was
-    said. Where it has risen, two more models begin from nothing, with half of the say, and the scaler soon follows
-    another scale. When what happened was 20 times as likely to them as to the old ones they take over; if that does not
-    come within 2,000 samples they are let go.
+    said. Where it has risen, two more models begin from nothing, with a scaler of their own and half of the say. When
+    what happened was 20 times as likely to them as to the old ones they take over; if that does not come within 2,000
+    samples they are let go.
 
     Parameters
     ----------
@@ -136,12 +137,12 @@ class Ftrl:
     @property
     def means(self) -> NDArray[np.float64]:
         """The running mean of each column."""
-        return self._table[ftrl.MEAN, :-1].copy()
+        return self._table[ftrl.SCALER + scaler.MEAN, :-1].copy()
 
     @property
     def variances(self) -> NDArray[np.float64]:
         """The running variance of each column (population)."""
-        return self._table[ftrl.VARIANCE, :-1].copy()
+        return self._table[ftrl.SCALER + scaler.VARIANCE, :-1].copy()
 
     @property
     def alarms(self) -> int:

@@ -33,7 +33,7 @@ _MEMORY = 5_000.0
 """Samples that regressions remember."""
 _RATE_MEMORY, _RATE_SAMPLES = 2_000.0, 100.0
 """Samples that base rate and decayed loss remember, and how many even ones the base rate begins with."""
-_SWITCHING = 1.0 / 1_000.0
+_SWITCHING = 1.0 / 4_000.0
 """The fixed share of its say that a member passes on after each sample."""
 _CLOSEST = 1e-3
 """No member says a probability closer to 0 or 1: what one bar can cost is bounded."""
