@@ -24,6 +24,8 @@ _CLIP, _ADWIN_UNIT = 6.0, 0.2
 """Standard deviations that an excess counts as at most, and as how much ADWIN sees one (it expects values within 1)."""
 _JUST_BEFORE = 600
 """Forecasts back to which a new model or another regime is taken for an alarm's cause."""
+_SETTLED_BARS = 24
+"""Bars in a row after which a regime counts as one that the market has gone over to."""
 _TESTS = ("adwin", "page_hinkley", "psi", "ks")
 
 
@@ -65,10 +67,18 @@ class DriftWatch:
         self._quiet_until = dict.fromkeys(_TESTS, 0)
         self._model, self._model_since = "", -1
         self._regime, self._regime_since = "", -1
+        self._lately, self._spell = "", 0
 
     def take_regime(self, label: str) -> None:
-        """Take in the regime that the newest bar is in; empty where nobody says."""
-        if label and label != self._regime:
+        """Take in the regime that the newest bar is in; empty where nobody says.
+
+        On real bars names change every dozen bars: only one that stays is a switch, else any alarm had one before it.
+        """
+        if not label:
+            return
+        self._spell = self._spell + 1 if label == self._lately else 1
+        self._lately = label
+        if label != self._regime and self._spell >= _SETTLED_BARS:
             self._regime_since = self._n if self._regime else -1
             self._regime = label
 
@@ -146,7 +156,7 @@ class DriftWatch:
             self._n,
             self._quiet_until,
             [self._model, self._model_since],
-            [self._regime, self._regime_since],
+            [self._regime, self._regime_since, self._lately, self._spell],
             self._block,
             self._spread,
         ]
@@ -165,4 +175,4 @@ class DriftWatch:
         self._reference, self._recent = state["reference"].tolist(), state["recent"].tolist()
         self._n, self._quiet_until, model, regime, self._block, self._spread = json.loads(str(state["rest"]))
         self._model, self._model_since = model
-        self._regime, self._regime_since = regime
+        self._regime, self._regime_since, self._lately, self._spell = regime
