@@ -9,7 +9,6 @@ from kalibre.core.clock import Clock, SystemClock
 from kalibre.core.events import Event, new_event, series_key
 from kalibre.core.hub_events import Alert, Bench, WorkerState
 from kalibre.core.settings import Settings
-from kalibre.core.timeframe import timeframe_ms
 from kalibre.learners.base import enabled_learners
 from kalibre.log.protocol import EventLog, Transaction
 
@@ -130,10 +129,9 @@ class Chronicle:
             newest = transaction.latest("bench", key=voice)
             if newest is None or not isinstance(newest.payload, Bench) or not newest.payload.benched:
                 continue
-            bars = [transaction.latest("bar", key=series, by="event_time") for series in self._series()]
-            step_ms = timeframe_ms(self._settings.market.timeframe)
-            closes = [bar.event_time + step_ms for bar in bars if bar is not None]
-            from_ms = max([newest.event_time + 1, *(close + 1 for close in closes)])
+            # From the ensemble's newest bar on: what it went past without it stays so, and nothing later is lost.
+            done = [transaction.latest("ensemble", key=f"{key}|ensemble", by="event_time") for key in self._series()]
+            from_ms = max([newest.event_time + 1, *(one.event_time + 1 for one in done if one is not None)])
             events.append(new_event(voice, from_ms, Bench(benched=False, by=WRITER, reason="its worker is back")))
         return events
 

@@ -120,15 +120,15 @@ class Regime:
         self._update: Callable[..., tuple[float, ...]] = bocpd.update.bind(self._runs)  # type: ignore[attr-defined]
 
     def annotate(self, moment: Moment) -> Note | None:
-        """Return the regime of a bar; None before there is a model.
+        """Return the regime of a bar; None before there is a model, and where the bar's own return is unknown.
 
         The values: `p_0` to `p_2`, how likely each state is; `state`, which of them gives the name; `run_length` and
         `expected_run_length`, bars for which the market has been the same, the likeliest number and the mean;
         `change`, how likely it changed within the last 20 bars.
         """
-        variance, log_return = math.nan, math.nan
+        variance, log_return, told = math.nan, math.nan, float(moment.row[self._return_at])
         if moment.follows:
-            variance, log_return = fit.measured(moment.bar, float(moment.row[self._return_at]))
+            variance, log_return = fit.measured(moment.bar, told)
         seen, waited, fits = self._counts[: _FITS + 1]
         self._bars[int(seen) % WINDOW] = variance, log_return
         self._counts[_SEEN], self._counts[_WAITED] = seen + 1.0, waited + 1.0
@@ -136,7 +136,7 @@ class Regime:
             self._follow(variance, log_return)
         if not fits or waited + 1.0 >= min(REFIT_EVERY, seen // _GROWTH):
             self._learn(int(seen) + 1)
-        return self._note() if self._counts[_FITS] else None
+        return self._note() if self._counts[_FITS] and not math.isnan(told) else None
 
     def _follow(self, variance: float, log_return: float) -> None:
         """Move the filter and the change-point detection on by a bar."""

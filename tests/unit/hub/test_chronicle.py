@@ -111,8 +111,12 @@ def test_nobody_waits_for_a_worker_in_error_from_its_last_word_on(log: EventLog,
     assert benches(log) == []
     told("learners", state("error", "oops"))
     assert benches(log) == [("agents", market.closes(7) + 1, True)]
+    silent = EnsembleForecast(horizon_bars=4, score=None, p_up=None, weights={}, abstained="nobody says anything")
+    log.append([new_event("X|15m|ensemble", market.closes(bar), silent) for bar in range(10)], writer="ensemble")
     told("learners", state("online"))
-    assert benches(log)[1] == ("agents", market.closes(11) + 1, False)
+    assert benches(log)[1] == ("agents", market.closes(9) + 1, False), (
+        "waited for where the ensemble is, not the market"
+    )
     told("learners", state("online"))
     assert len(benches(log)) == 2
 
