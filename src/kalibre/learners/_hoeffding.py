@@ -129,7 +129,8 @@ def _probability(leaf: NDArray[np.float64], block: NDArray[np.float64], row: NDA
     """Return the probability of up by counting or naive Bayes, whichever was right more often; NaN if empty."""
     if leaf[BY_BAYES] >= leaf[BY_COUNT]:
         return by_bayes(leaf, block, row)
-    return leaf[WEIGHTS + 1] / (leaf[WEIGHTS] + leaf[WEIGHTS + 1])
+    counted: float = leaf[WEIGHTS + 1] / (leaf[WEIGHTS] + leaf[WEIGHTS + 1])
+    return counted
 
 
 probability = compiled(_probability)
