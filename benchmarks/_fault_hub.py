@@ -7,20 +7,19 @@ is a few numbers on a board that outlives a SIGKILL.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from benchmarks._fault_hub_inputs import (
     JOB,
     SYMBOLS,
     Ask,
     CatchUp,
+    Furnished,
     Item,
     Tell,
     Trained,
@@ -29,7 +28,7 @@ from benchmarks._fault_hub_inputs import (
     make_projection,
 )
 from benchmarks._fault_hub_jobs import Rushing, Summary
-from benchmarks._fault_kills import Board
+from benchmarks._fault_kills import Board, watch
 
 from kalibre.core.clock import ManualClock
 from kalibre.core.errors import LogError, LogLockedError, LogUnavailableError
@@ -39,6 +38,7 @@ from kalibre.core.protocols import Projection
 from kalibre.core.settings import Settings
 from kalibre.hub.checkpoints import Checkpoints, checkpoints_of
 from kalibre.hub.commands import record_command
+from kalibre.hub.handlers.export import Export
 from kalibre.hub.jobs import JobWorker
 from kalibre.hub.schedule import Schedule
 from kalibre.hub.scheduler import Scheduler
@@ -78,13 +78,15 @@ class HubRig:
     make_outbox: Callable[..., Outbox] = Outbox
     make_checkpoints: Callable[[Settings, str], Checkpoints] = checkpoints_of
     make_worker: Callable[..., JobWorker] = JobWorker
-    only_copies: bool = False
+    furnished: Furnished = "whole"
+    laying: float = 0.03
+    """How likely a checkpoint is laid down after a learner has got on."""
     settings: Settings = field(init=False)
 
     def __post_init__(self) -> None:
         """Furnish the home, and make every projection once: a forked process has it without making it again."""
         self.settings = hub_settings(self.folder, self.url, self.trained.learners)
-        furnish(self.folder, self.trained, only_copies=self.only_copies)
+        furnish(self.folder, self.trained, self.furnished)
         self._fresh = {name: self.make(name, self.settings) for name in self.trained.names}
         self.reads = {name: projection.reads for name, projection in self._fresh.items()}
 
@@ -108,25 +110,8 @@ class HubRig:
         return self.wrap_log(open_log(self.url, patience_s=60.0))
 
     def watched(self, board: Board, who: int) -> EventLog:
-        """Open the log, and show on the board when a transaction is open; where aimed at, it stays so a moment."""
-        log = self.open()
-        transaction = log.transaction
-
-        @contextlib.contextmanager
-        def watched(*, durable: bool = False) -> Iterator[Any]:
-            try:
-                with transaction(durable=durable) as opened:
-                    board[f"inside_{who}"] = 1
-                    if board["hold"] == -1 - who:  # nothing is written yet
-                        time.sleep(_HELD_S)
-                    yield opened
-                    if board["hold"] == 1 + who:  # everything is written, nothing is committed
-                        time.sleep(_HELD_S)
-            finally:
-                board[f"inside_{who}"] = 0
-
-        log.transaction = watched  # type: ignore[method-assign]
-        return log
+        """Open the log, and show on the board when a transaction is open."""
+        return watch(self.open(), board, _HELD_S, who, f"_{who}")
 
     def outbox(self, log: EventLog) -> Outbox:
         """Return the outbox that writes into a file."""
@@ -145,7 +130,7 @@ class HubRig:
 
     def worker(self, log: EventLog, owner: str) -> JobWorker:
         """Return a worker that does summaries."""
-        return self.make_worker(log, self.settings, {JOB: Summary()}, owner=owner, clock=Rushing())
+        return self.make_worker(log, self.settings, {JOB: Summary(), "export": Export()}, owner=owner, clock=Rushing())
 
     def prepare(self) -> None:
         """Let outbox and scheduler exist before there is anything: what was there before them is none of theirs."""
@@ -173,14 +158,13 @@ def ingest(rig: HubRig, board: Board, seed: int) -> None:
         except (LogUnavailableError, LogLockedError):
             continue  # whether it was committed is unknown: it is delivered again
         board["delivered"] = max(at, board["delivered"])
-        board[f"progress_{INGEST}"] += 1
 
 
 def deliver(rig: HubRig, log: EventLog, at: int, most: int) -> int:
     """Deliver what comes next, events together or one thing of another kind; return how far it came."""
     item = rig.inputs[at]
     if isinstance(item, Ask):
-        Jobs(log).enqueue(JOB, item.key, item.payload, due_ms=item.due_ms, max_attempts=1_000_000)
+        Jobs(log).enqueue(item.job, item.key, item.payload, due_ms=item.due_ms, max_attempts=1_000_000)
         return at + 1
     if isinstance(item, Tell):
         tell(rig, log, item)
@@ -205,7 +189,9 @@ def tell(rig: HubRig, log: EventLog, said: Tell) -> None:
     before = log.latest("command", key=said.learner, by="event_time")
     if before is not None and before.event_time >= said.at_ms:
         return
-    if rig.only_copies and said.verb == "restore":  # recorded where the checkpoint lay; here there is only its copy
+    if (
+        rig.furnished == "copies" and said.verb == "restore"
+    ):  # recorded where the checkpoint lay; here there is only its copy
         command = Command(verb="restore", by="fault", reason="drill", checkpoint=said.checkpoint)
         log.append([new_event(said.learner, said.at_ms, command)], writer="command")
         return
@@ -242,23 +228,20 @@ def follow(rig: HubRig, board: Board, who: int, names: Sequence[str], seed: int)
                 for runner in runners.values():
                     runner.recover()
                 keeper = Keeper(log, kept)
-                board[f"progress_{who}"] += 1
             head, moved = log.head(), 0
             for name, runner in runners.items():
                 read = runner.step()
                 keeper.count(name, read)
                 moved += read
             keeper.look()
-            if moved and kept and dice.random() < 0.03:
+            if moved and kept and dice.random() < rig.laying:
                 name = dice.choice(sorted(kept))
                 runner, projection, checkpoints = kept[name]
                 board[f"busy_{who}"] = 1
                 checkpoints.lay_down(log, runner, projection, "demand")
                 board[f"busy_{who}"] = 0
             board[f"seen_{who}"] = 0 if moved else head
-            if moved:
-                board[f"progress_{who}"] += 1
-            else:
+            if not moved:
                 log.wait(head, PAUSE_S)
         except (LogUnavailableError, LogLockedError):
             continue
@@ -293,8 +276,6 @@ def work(rig: HubRig, board: Board, who: int, seed: int) -> None:
             board[f"busy_{who}"] = busy
             idle = not moved and not busy and had is None and jobs.next_ready_ms() is None
             board[f"seen_{who}"] = head if idle else 0
-            if moved or (had is not None and not busy):
-                board[f"progress_{who}"] += 1
             if not moved:
                 time.sleep(PAUSE_S / 4 if busy else PAUSE_S)
         except (LogUnavailableError, LogLockedError):
@@ -323,9 +304,7 @@ def deliver_letters(rig: HubRig, board: Board, seed: int) -> None:
             head = log.head()
             moved = outbox.step()
             board[f"seen_{OUTBOX}"] = 0 if moved else head
-            if moved:
-                board[f"progress_{OUTBOX}"] += 1
-            else:
+            if not moved:
                 time.sleep(PAUSE_S)
         except (LogUnavailableError, LogLockedError):
             continue

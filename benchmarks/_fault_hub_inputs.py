@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from benchmarks._fault_kills import in_child
 from tests.fakes.models import STEP_MS, random_bars, small_bundle
@@ -37,11 +37,13 @@ from kalibre.trading.paper import PaperProjection
 
 SYMBOLS, TIMEFRAME, HORIZON = ("BTCUSDT", "ETHUSDT"), "15m", 4
 KEYS = tuple(series_key(symbol, TIMEFRAME) for symbol in SYMBOLS)
+JOB = "summary"
+Furnished = Literal["whole", "copies", "unpinned"]
+"""How a home begins: checkpoints pinned; only copies of them elsewhere; or there, and not pinned yet."""
 SHORT = ("roc_10", "realised_volatility_20", "range_relative", "roc_3")
 """Features that are known after some twenty bars: a learner that takes the default ones speaks early on these."""
 _OTHERS = ("roc_3", "realised_volatility_20", "range_relative")
 JUDGES = ("paper", "ensemble", "scorer", "alarms")
-JOB = "summary"
 
 
 class Ask(NamedTuple):
@@ -50,6 +52,7 @@ class Ask(NamedTuple):
     key: str
     payload: dict[str, Any]
     due_ms: int
+    job: str = JOB
 
 
 class Tell(NamedTuple):
@@ -186,10 +189,11 @@ def train(folder: Path, n_bars: int, learners: Sequence[str] = ()) -> Trained:
     return replace(trained, digests=in_child(checkpoints, folder / "errors"))
 
 
-def furnish(home: Path, trained: Trained, *, only_copies: bool = False) -> None:
-    """Bring models and pinned checkpoints into a home; or of the latter only copies, so that they are fetched."""
-    for part in ("models", "copies", *(() if only_copies else ("checkpoints",))):
-        shutil.copytree(trained.folder / part, home / part, dirs_exist_ok=True)
+def furnish(home: Path, trained: Trained, furnished: Furnished = "whole") -> None:
+    """Bring models and checkpoints into a home."""
+    for part in ("models", "copies", *(() if furnished == "copies" else ("checkpoints",))):
+        left_out = shutil.ignore_patterns("pinned") if furnished == "unpinned" else None
+        shutil.copytree(trained.folder / part, home / part, dirs_exist_ok=True, ignore=left_out)
 
 
 # --- the stream -------------------------------------------------------------------------------------------------------
@@ -197,19 +201,20 @@ def furnish(home: Path, trained: Trained, *, only_copies: bool = False) -> None:
 
 def hub_inputs(trained: Trained) -> list[Item]:
     """Return everything that comes, in order: promotions, both markets bar by bar, commands, jobs, switches."""
-    n_bars = trained.n_bars
-    models = {symbol: [_bundle(trained, symbol, which) for which in (0, 1)] for symbol in SYMBOLS}
-    items: list[Item] = []
-    for symbol, (first, second) in models.items():
-        items += [_promoted(symbol, first, "champion", 0), _promoted(symbol, second, "challenger", 0)]
-    steered = _steering(trained)
-    for number, part in enumerate(_market(n_bars)):
+    market = list(_market(trained.n_bars))
+    n_bars = len(market)  # some of the bars come late, with others
+    other = _bundle(trained, SYMBOLS[0], 1)
+    items: list[Item] = list(promotions(trained))
+    steered = _steering(trained, n_bars)
+    for number, part in enumerate(market):
         items += part
         now_ms = max(item.event_time for item in part if item.kind == "bar") + STEP_MS
         if number % 6 == 5 and number > 40:
             items.append(Ask(f"{number}", {"symbol": SYMBOLS[1], "bars": 20}, now_ms))
+        if number == n_bars // 3:
+            items.append(Ask(f"{number}", {"what": "predictions", "form": "jsonl"}, now_ms, "export"))
         if number == n_bars * 4 // 5:
-            items.append(_promoted(SYMBOLS[0], models[SYMBOLS[0]][1], "champion", now_ms))
+            items.append(_promoted(SYMBOLS[0], other, "champion", now_ms))
         items += steered.get(number, ())
         if number in (n_bars // 2, n_bars // 2 + 12):
             engaged = number == n_bars // 2
@@ -218,6 +223,15 @@ def hub_inputs(trained: Trained) -> list[Item]:
         if number == n_bars * 3 // 10:
             items += _benches(trained, now_ms)
     return items
+
+
+def promotions(trained: Trained) -> list[Event]:
+    """Return who is champion and challenger of each symbol from the first bar on."""
+    return [
+        _promoted(symbol, _bundle(trained, symbol, which), alias, 0)
+        for symbol in SYMBOLS
+        for which, alias in enumerate(("champion", "challenger"))
+    ]
 
 
 def _bundle(trained: Trained, symbol: str, which: int) -> tuple[str, str]:
@@ -279,10 +293,9 @@ def _with_close(event: Event, close: float) -> Event:
     return new_event(event.key, event.event_time, BarClosed(**values))
 
 
-def _steering(trained: Trained) -> dict[int, list[Tell]]:
+def _steering(trained: Trained, n_bars: int) -> dict[int, list[Tell]]:
     """Return by bar what people tell the learners: each is paused, goes on, goes back, and some begin anew."""
     found: dict[int, list[Tell]] = {}
-    n_bars = trained.n_bars
     for place, name in enumerate(trained.learners):
         plan: Sequence[tuple[float, str, str]] = (
             (0.20, "checkpoint", ""),
@@ -292,7 +305,7 @@ def _steering(trained: Trained) -> dict[int, list[Tell]]:
             *(((0.94, "reset", ""),) if place % 2 else ()),
         )
         for share, verb, digest in plan:
-            number = int(n_bars * share) + place
+            number = min(int(n_bars * share) + place, n_bars - 1)
             found.setdefault(number, []).append(Tell(name, verb, number + 1, digest))
     return found
 

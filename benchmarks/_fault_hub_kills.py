@@ -92,6 +92,8 @@ class HubTorture:
         self._children: dict[int, int] = {}
         self._begun: dict[int, int] = {}
         self._frozen: int | None = None
+        self.died: list[str] = []
+        """Which processes died by SIGKILL that nobody here sent: at an armed place."""
         self.groups: dict[int, list[str]] = {}
         self._deal(range(GROUPS, GROUPS + dice.randint(2, MOST_GROUPS)), rig.trained.names)
 
@@ -146,6 +148,12 @@ class HubTorture:
             if found:
                 del self._children[who]
                 self._judge(who, child, status)
+                if os.waitstatus_to_exitcode(status):
+                    self.died.append(", ".join(self.members(who)))
+                    self._tally.kills += 1
+                    self._tally.of.update(self.members(who))
+                    self._tally.inside += self.board[f"inside_{who}"]
+                    self.board[f"inside_{who}"] = 0
 
     def _judge(self, who: int, child: int, status: int) -> None:
         if os.waitstatus_to_exitcode(status) not in (0, -signal.SIGKILL):
@@ -263,6 +271,7 @@ class HubTorture:
         deadline = time.monotonic() + PATIENCE_S
         while not self._quiet():
             self.look()
+            self.start_all()
             if time.monotonic() > deadline:
                 seen = {", ".join(self.members(who)): self.board[f"seen_{who}"] for who in self._children}
                 raise Caught(f"the hub did not come to rest within {PATIENCE_S} s: {seen}")

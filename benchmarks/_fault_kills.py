@@ -173,6 +173,28 @@ def _watched(rig: Rig, board: Board, who: int) -> EventLog:
     return log
 
 
+def watch(log: EventLog, board: Board, held_s: float, who: int = 0, suffix: str = "") -> EventLog:
+    """Show on the board when a transaction of a log is open; where `hold` names it, let it stay so for a while."""
+    transaction, inside, progress = log.transaction, f"inside{suffix}", f"progress{suffix}"
+
+    @contextlib.contextmanager
+    def watched(*, durable: bool = False) -> Iterator[Any]:
+        try:
+            with transaction(durable=durable) as opened:
+                board[inside] = 1
+                if board["hold"] == -1 - who:  # nothing is written yet
+                    time.sleep(held_s)
+                yield opened
+                if board["hold"] == 1 + who:  # everything is written, nothing is committed
+                    time.sleep(held_s)
+        finally:
+            board[inside] = 0
+        board[progress] += 1
+
+    log.transaction = watched  # type: ignore[method-assign]
+    return log
+
+
 def deliver(rig: Rig, board: Board, seed: int) -> None:
     """Append the inputs in order, from a little before where the last process stopped, as far as granted."""
     dice = random.Random(seed)

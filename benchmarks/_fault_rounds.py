@@ -133,7 +133,7 @@ def lose_tail(dice: random.Random, tally: Tally, *, lying: bool) -> Callable[[To
 
 
 def tear_snapshot(paths: Iterable[Path], dice: random.Random) -> bool:
-    """Cut off or flip something in the newest snapshot, or leave a half-written one behind; say whether there is one."""
+    """Cut off or flip something in the newest snapshot, or leave a half-written one behind; say if there is one."""
     folders = sorted(path for path in paths if path.name.isdigit())
     if not folders:
         return False
