@@ -59,7 +59,7 @@ class Reinforcement:
     seat
         The series; its columns have to hold `columns`.
     hindsight
-        False for plain Q-learning, which learns from what it did alone: slower by an order of magnitude.
+        False for plain Q-learning, which learns from what it did alone: it needs some eight times as many bars.
 
     References
     ----------
