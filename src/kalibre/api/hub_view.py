@@ -23,7 +23,7 @@ from kalibre.core.settings import Settings
 if TYPE_CHECKING:
     from kalibre.log.protocol import EventLog
 
-_PAGE = 500
+_PAGE = 150
 _REST = 4.0
 """Seconds of rest for each second of work: a fifth of a core at most."""
 _LONGEST_REST_S = 0.5

@@ -50,7 +50,10 @@ _KINDS = {
     *("bar", "corporate_action", "tick", "kill", "automation", "promotion"),
     *("signal", "order", "order_cancelled", "account"),
 }
-_PAGE = 2_000
+_PAGE = 250
+_REST = 4.0
+"""Seconds of rest for each second of work while a replay runs ahead: answering comes first, and takes the same core."""
+_LONGEST_REST_S = 0.1
 _LONGEST_CLOSURE_MS = 14 * DAY_MS
 _logger = logging.getLogger("kalibre.api")
 
@@ -202,12 +205,15 @@ class LiveView:
             picture = self.picture
             changed = False
             while position < head and not self._stop.is_set():
+                began = time.thread_time()
                 events = log.read(after=position, upto=head, kinds=_KINDS, limit=_PAGE)
                 for event in events:
                     picture = self._take(event, picture)
                 position = events[-1].seq if len(events) == _PAGE else head
                 changed = True
                 self._touch()
+                if len(events) == _PAGE:
+                    self._stop.wait(min(_REST * (time.thread_time() - began), _LONGEST_REST_S))
             if follower.poll(upto=position):
                 self._fold_missing(log, follower, position)
                 changed = True

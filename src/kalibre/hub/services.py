@@ -47,8 +47,8 @@ def outbox(settings: Settings, process: WorkerProcess) -> None:
 SERVICES: dict[str, Callable[[Settings, WorkerProcess], None]] = {"ingest": ingest, "jobs": jobs, "outbox": outbox}
 
 
-_NICE = {"ingest": 0, "api": 0, "outbox": 5, "jobs": 15}
-_LEARNING_NICE, _JUDGING_NICE = 10, 5
+_NICE = {"api": 0, "ingest": 12, "outbox": 12, "jobs": 19}
+_LEARNING_NICE, _JUDGING_NICE = 19, 17
 
 
 def niceness(name: str, settings: Settings) -> int:
