@@ -74,7 +74,7 @@ class Forest:
         *,
         seed: int,
         n_trees: int = 10,
-        most_leaves: int = 32,
+        most_leaves: int = 64,
         n_looks: int | None = None,
         horizon_bars: int = 1,
         rate: float = 6.0,

@@ -159,7 +159,7 @@ def test_the_slow_and_the_fast_model_are_mixed_by_fixed_share() -> None:
     share, switching = np.array([0.5, 0.5]), 1.0 / 2_000.0
     model = Ftrl(8, doubt=0.0)
     alone = [
-        Ftrl(8, rates=(rate, rate), memories=(memory, memory), doubt=0.0) for rate, memory in ((0.3, INF), (3.0, 2e3))
+        Ftrl(8, rates=(rate, rate), memories=(memory, memory), doubt=0.0) for rate, memory in ((0.3, INF), (4.0, 700.0))
     ]
     for t, (row, up) in enumerate(zip(rows, ups, strict=True)):
         two = np.array([one.predict_proba_one(row, t + 1) for one in alone])
@@ -229,7 +229,7 @@ def test_after_a_turn_new_models_take_over_and_the_loss_is_soon_as_before() -> N
         assert model.takeovers == 1
         assert stubborn.alarms == stubborn.takeovers == 0
         assert losses(said, ups)[after].mean() < losses(said, ups)[900:1_500].mean() + 0.1
-        assert losses(said, ups)[soon].mean() < losses(fixed, ups)[soon].mean() - 0.1
+        assert losses(said, ups)[soon].mean() < losses(fixed, ups)[soon].mean() - 0.03
 
 
 def test_after_a_false_alarm_what_was_learnt_stays() -> None:
