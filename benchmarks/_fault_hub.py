@@ -148,13 +148,12 @@ def ingest(rig: HubRig, board: Board, seed: int) -> None:
     log = rig.watched(board, INGEST)
     at = max(0, board["delivered"] - dice.randrange(8))
     while not board["stop"]:
-        board[f"seen_{INGEST}"] = log.head() if at >= len(rig.inputs) else 0
-        if at >= board["granted"]:
-            time.sleep(PAUSE_S)
-            continue
-        most = min(at + dice.randrange(1, 12), board["granted"])
         try:
-            at = deliver(rig, log, at, most)
+            board[f"seen_{INGEST}"] = log.head() if at >= len(rig.inputs) else 0
+            if at >= board["granted"]:
+                time.sleep(PAUSE_S)
+                continue
+            at = deliver(rig, log, at, min(at + dice.randrange(1, 12), board["granted"]))
         except (LogUnavailableError, LogLockedError):
             continue  # whether it was committed is unknown: it is delivered again
         board["delivered"] = max(at, board["delivered"])

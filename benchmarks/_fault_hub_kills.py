@@ -33,6 +33,7 @@ from benchmarks._fault_hub import (
 from benchmarks._fault_hub_compare import compare_hub
 from benchmarks._fault_kills import PATIENCE_S, Caught, fork, in_child
 from benchmarks._fault_rounds import tear_snapshot
+from tests.fakes.postgres import Postgres
 
 from kalibre.log.snapshots import Snapshots, library_versions
 
@@ -58,7 +59,6 @@ class HubTally:
     letters: int = 0
     again: int = 0
     torn: int = 0
-    notes: list[str] = field(default_factory=list)
 
     def count(self, found: Mapping[str, Any]) -> None:
         """Take in what a comparison found."""
@@ -72,14 +72,19 @@ class HubTally:
     def words(self) -> str:
         """Return it in words."""
         parts = ", ".join(f"{name} {count}" for name, count in sorted(self.of.items()))
-        told = (
+        return (
             f"{self.kills} kills ({parts}), {self.inside / max(self.kills, 1):.0%} of them inside a transaction, "
-            f"{self.laying} while a checkpoint was laid down, {self.rounds} logs, {len(self.groupings)} groupings"
+            f"{self.laying} while a checkpoint was laid down; {self.frozen} workers frozen, {self.torn} snapshots "
+            f"torn; {self.outcome()}"
         )
-        told += f", {self.states} stored states equal to the refolded ones"
-        told += f", {self.jobs} jobs done once in {self.attempts} attempts ({self.frozen} workers frozen)"
-        told += f", {self.letters} events brought out in order ({self.again} of them again)"
-        return told + (f", {self.torn} snapshots torn" if self.torn else "") + "".join(f"; {one}" for one in self.notes)
+
+    def outcome(self) -> str:
+        """Return in words what was compared."""
+        return (
+            f"{self.rounds} logs equal to the undisturbed run, {len(self.groupings)} groupings, {self.states} stored "
+            f"states equal to the refolded ones, {self.jobs} jobs done once in {self.attempts} attempts, "
+            f"{self.letters} events brought out in order ({self.again} of them again)"
+        )
 
 
 class HubTorture:
@@ -222,6 +227,26 @@ class HubTorture:
             time.sleep(0.0001)
         time.sleep(self._dice.random() * 0.004)
 
+    def get_on(self, transactions: int) -> None:
+        """Wait until the parts together have committed so often, or found nothing to do, and let a moment pass."""
+        before = self._committed()
+        until = time.monotonic() + PATIENCE_S
+        while self._committed() < before + transactions and not self._quiet():
+            self.look()
+            if time.monotonic() > until:
+                raise Caught(f"the hub did not get on within {PATIENCE_S} s")
+            time.sleep(0.001)
+        until = time.perf_counter() + self._dice.random() * 0.01
+        while time.perf_counter() < until and not self.is_inside():
+            pass
+
+    def _committed(self) -> int:
+        return sum(self.board[f"progress_{who}"] for who in self._children)
+
+    def is_inside(self) -> bool:
+        """Say whether any part has a transaction open."""
+        return any(self.board[f"inside_{who}"] for who in self._children)
+
     def kill(self, who: int) -> None:
         """Kill a process wherever it is."""
         child = self._children.pop(who, None)
@@ -293,6 +318,27 @@ class HubTorture:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
         self._children = {}
+
+
+def server_round(
+    rig: HubRig, reference: dict[str, Any], dice: random.Random, tally: HubTally, server: Postgres, *, kills: int
+) -> int:
+    """Kill the PostgreSQL server so many times while the whole hub goes on; return how often a transaction was open."""
+    in_child(rig.prepare, rig.errors)
+    torture, inside = HubTorture(rig, dice, tally), 0
+    try:
+        torture.start_all()
+        for number in range(kills):
+            torture.board["granted"] = len(rig.inputs) * (number + 1) // kills
+            torture.get_on(dice.randrange(5, 60))
+            inside += torture.is_inside()
+            server.kill()
+            server.start()
+        torture.finish()
+        tally.count(compare_hub(rig, reference))
+    finally:
+        torture.stop_all()
+    return inside
 
 
 def hub_round(

@@ -3,7 +3,9 @@
 After each round two equalities are checked. *Refold*: the log, read again, gives the same emissions and state, bit for
 bit. *Interruption*: the log holds the same events by (kind, key, event time, revision, content) as the log of a run
 that nobody disturbed. Planted bugs show that both nets catch what they are for. The paper engine is tortured as well,
-forked and as `kalibre paper --follow`, with models that trade. `--factory module:name` tortures another projection,
+forked and as `kalibre paper --follow`, with models that trade; and the whole hub: every part in any grouping, its
+ingest, `kalibre hub up` itself, and a kill at every named place of the code (`--only hub` runs just that).
+`--factory module:name` tortures another projection,
 `--inputs module:name` feeds it (a callable that takes a number of bars), `--entry-argv` kills another command.
 """
 
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._fault_entry import kill_entry, load_factory
+from benchmarks._fault_hub_session import HubSession, NotReachedError
 from benchmarks._fault_kills import Caught, Rig, Tally, compare, in_child, undisturbed
 from benchmarks._fault_paper import WARMUP_BARS, Models, entry_round, paper_inputs, paper_rig, train, warm
 from benchmarks._fault_planted import catch, planted
@@ -41,6 +44,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--entry-kills", type=int, default=50, help="kills of the entry point, a process of its own")
     parser.add_argument("--paper-kills", type=int, default=50, help="kills of `kalibre paper --follow`")
     parser.add_argument("--paper-forks", type=int, default=300, help="forked kills of the paper engine over SQLite")
+    parser.add_argument("--hub-kills", type=int, default=10_000, help="forked kills of the hub's parts over SQLite")
+    parser.add_argument("--hub-pg-kills", type=int, default=300, help="and over PostgreSQL")
+    parser.add_argument("--hub-server-kills", type=int, default=20, help="kills of PostgreSQL under the whole hub")
+    parser.add_argument("--hub-market-kills", type=int, default=300, help="forked kills of the hub's ingest")
+    parser.add_argument("--hub-entry-kills", type=int, default=200, help="kills of `kalibre hub up` and its workers")
+    parser.add_argument("--hub-bars", type=int, default=240, help="bars of each symbol in one of its logs")
+    parser.add_argument("--hub-entry-bars", type=int, default=4_000, help="bars of each symbol that are played")
+    parser.add_argument("--hub-learners", default="", help="comma separated; default: every file of learners/")
+    parser.add_argument("--only", choices=("spine", "hub"), default="", help="leave the other half out")
     parser.add_argument("--flips", type=int, default=10_000, help="sampled flips in a snapshot outside its manifest")
     parser.add_argument("--bars", type=int, default=400, help="bars of each series in one round")
     parser.add_argument("--seed", type=int, default=7)
@@ -54,6 +66,8 @@ def arguments() -> argparse.Namespace:
     if chosen.quick:
         chosen.kills, chosen.pg_kills, chosen.entry_kills, chosen.flips = 100, 2, 3, 500
         chosen.paper_kills, chosen.paper_forks = 3, 15
+        chosen.hub_kills, chosen.hub_pg_kills, chosen.hub_server_kills, chosen.hub_market_kills = 150, 25, 2, 15
+        chosen.hub_entry_kills, chosen.hub_bars, chosen.hub_entry_bars = 10, 90, 400
     return chosen
 
 
@@ -70,6 +84,19 @@ class Session:
         self._rigs = 0
         self._models: Models | None = None
         self.lines: list[dict[str, Any]] = []
+
+    def spine(self) -> None:
+        """Torture log, runner, snapshots and the paper engine."""
+        chosen = self._chosen
+        self.snapshots()
+        self.plant()
+        self.run("kills over SQLite", lambda tally: self.kills(tally, chosen.kills, "sqlite"))
+        if self._server is not None:
+            self.run("kills over PostgreSQL", lambda tally: self.kills(tally, chosen.kills, "postgres"))
+            self.run("kills of PostgreSQL itself", self.server_kills)
+        self.run("kills of the paper engine", self.paper_forks)
+        self.run("kills of the entry point", self.entry_kills)
+        self.run("kalibre paper", self.paper_kills)
 
     def _place(self, storage: str, *, drop_others: bool = True) -> tuple[Path, str]:
         """Make a folder and an empty log; return both."""
@@ -205,6 +232,32 @@ class Session:
                 rig, reference = (paper_rig(*self._place(storage, drop_others=False), models, inputs) for _ in range(2))
                 entry_round(rig, reference, self._dice, tally, kills=kills, head=head)
 
+    def hub(self) -> None:
+        """Torture the whole hub."""
+        chosen = self._chosen
+        learners = tuple(filter(None, chosen.hub_learners.split(",")))
+        hub = HubSession(self._folder / "hub", self._dice, self._server, bars=chosen.hub_bars, learners=learners)
+        for name, right, words in hub.planted(30 if chosen.quick else 60):
+            self.note(f"planted in the hub: {name}", right, words[:230])
+        claims: list[tuple[str, Callable[[], str]]] = [
+            ("a kill at every named place", lambda: hub.places(with_trainings=not chosen.quick)),
+            ("kills of every part of the hub over SQLite", lambda: hub.forks(chosen.hub_kills, "sqlite")),
+            ("kills of the hub's ingest", lambda: hub.market(chosen.hub_market_kills)),
+        ]
+        if self._server is not None:
+            claims += [
+                ("kills of the hub over PostgreSQL", lambda: hub.forks(chosen.hub_pg_kills, "postgres")),
+                ("kills of PostgreSQL under the hub", lambda: hub.server_kills(chosen.hub_server_kills)),
+            ]
+        claims.append(("kalibre hub up", lambda: hub.entry(chosen.hub_entry_kills, chosen.hub_entry_bars)))
+        for claim, work in claims:
+            begun = time.monotonic()
+            try:
+                words, passed = work(), True
+            except (Caught, NotReachedError) as caught:
+                words, passed = str(caught), False
+            self.note(claim, passed, f"{words}; {time.monotonic() - begun:.0f} s")
+
     def plant(self) -> None:
         """Let the nets catch the planted bugs."""
         for name, (make_rig, word) in planted(lambda: self.rig("sqlite")).items():
@@ -227,17 +280,12 @@ def main() -> int:
             if server is not None:
                 server.start()
             session = Session(chosen, Path(folder), server)
-            session.snapshots()
-            session.plant()
-            session.run("kills over SQLite", lambda tally: session.kills(tally, chosen.kills, "sqlite"))
-            if server is not None:
-                session.run("kills over PostgreSQL", lambda tally: session.kills(tally, chosen.kills, "postgres"))
-                session.run("kills of PostgreSQL itself", session.server_kills)
-            elif not chosen.skip_postgres:
+            if server is None and not chosen.skip_postgres:
                 session.note("PostgreSQL", False, "no binaries found: pip install pgserver")
-            session.run("kills of the paper engine", session.paper_forks)
-            session.run("kills of the entry point", session.entry_kills)
-            session.run("kalibre paper", session.paper_kills)
+            if chosen.only != "hub":
+                session.spine()
+            if chosen.only != "spine":
+                session.hub()
         finally:
             if server is not None:
                 server.stop()
