@@ -70,17 +70,21 @@ def river_step(model: Any, rows: Any, ups: Any) -> Step:
     return step
 
 
+def regression(rate: float = 0.01) -> Any:
+    """Return River's scaler and logistic regression at a learning rate; 0.01 is its default."""
+    from river import linear_model, optim, preprocessing
+
+    return preprocessing.StandardScaler() | linear_model.LogisticRegression(optim.SGD(rate))
+
+
 def river_models(seed: int) -> dict[str, Any]:
     """Return the River learners that a drift is tried on."""
     from river import drift, forest, linear_model, naive_bayes, optim, preprocessing, tree
 
-    def regression(optimizer: Any = None) -> Any:
-        return preprocessing.StandardScaler() | linear_model.LogisticRegression(optimizer)
-
     return {
         "logistic regression": regression(),
-        "the same, SGD(0.1)": regression(optim.SGD(0.1)),
-        "the same, Adam": regression(optim.Adam(0.01)),
+        "the same, SGD(0.1)": regression(0.1),
+        "the same, Adam": preprocessing.StandardScaler() | linear_model.LogisticRegression(optim.Adam(0.01)),
         "naive Bayes, retrained": drift.DriftRetrainingClassifier(naive_bayes.GaussianNB()),
         "Hoeffding adaptive tree": tree.HoeffdingAdaptiveTreeClassifier(seed=seed),
         "adaptive random forest": forest.ARFClassifier(seed=seed),
