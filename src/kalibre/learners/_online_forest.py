@@ -169,19 +169,8 @@ class Forest:
     # --- state --------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, NDArray[np.float64]]:
-        """Return everything that later answers depend on: of nodes and leaves only those in use."""
-        nodes, leaves = self._used(self._trees)
-        return {
-            "trees": self._trees,
-            "nodes": self._nodes[nodes],
-            "leaves": self._leaves[leaves],
-            "windows": self._windows,
-        }
-
-    def _used(self, trees: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return which nodes and which blocks of leaves the trees use."""
-        n_leaves = trees[:-1, forest.LEAVES, None]
-        return np.arange(2 * self._most - 1) < 2.0 * n_leaves - 1.0, np.arange(self._most) < n_leaves
+        """Return everything that later answers depend on; the arrays are live, and of one size from the start."""
+        return {"trees": self._trees, "nodes": self._nodes, "leaves": self._leaves, "windows": self._windows}
 
     def judged(self, state: Mapping[str, Any]) -> Callable[[], None]:
         """Return what takes on a state returned by `state`.
@@ -191,34 +180,32 @@ class Forest:
         LearnerError
             If it does not fit, or its trees lead nowhere; nothing changes before what is returned is called.
         """
-        given = fitting(state, {"trees": self._trees, "windows": self._windows})
-        nodes, leaves = self._used(given["trees"])
-        given |= fitting(state, {"nodes": self._nodes[nodes], "leaves": self._leaves[leaves]})
-        if not self._leads_somewhere(given["trees"], given["nodes"], given["leaves"], nodes):
+        kept = self.state()
+        given = fitting(state, kept)
+        if not self._leads_somewhere(given["trees"], given["nodes"], given["leaves"]):
             raise LearnerError("the state's trees lead nowhere: it is damaged, replay the log")
 
         def take() -> None:
-            np.copyto(self._trees, given["trees"])
-            np.copyto(self._windows, given["windows"])
-            self._nodes[nodes], self._leaves[leaves] = given["nodes"], given["leaves"]
+            for name, array in kept.items():
+                np.copyto(array, given[name])
 
         return take
 
     def _leads_somewhere(
-        self,
-        trees: NDArray[np.float64],
-        nodes: NDArray[np.float64],
-        leaves: NDArray[np.float64],
-        used: NDArray[np.bool_],
+        self, trees: NDArray[np.float64], nodes: NDArray[np.float64], leaves: NDArray[np.float64]
     ) -> bool:
         """Say whether every node leads to a later one of its tree or to a block, so that machine code may follow it."""
         n_leaves = trees[:-1, forest.LEAVES]
         if not ((n_leaves >= 0) & (n_leaves <= self._most) & (n_leaves == np.floor(n_leaves))).all():
             return False
-        tree, node = np.nonzero(used)
-        column, left, place = nodes[:, hoeffding.COLUMN], nodes[:, hoeffding.LEFT], nodes[:, hoeffding.PLACE]
-        asks, n_columns = column >= 0.0, len(self._row)
-        ends = (2.0 * n_leaves - 1.0)[tree]
-        right_way = np.where(asks, (left > node) & (left + 1.0 < ends), (place >= 0.0) & (place < n_leaves[tree]))
-        looks = leaves[:, hoeffding.LOOKS]
-        return bool(right_way.all() and (column < n_columns).all() and ((looks >= 0) & (looks < n_columns)).all())
+        tree, node = np.nonzero(np.arange(2 * self._most - 1) < 2.0 * n_leaves[:, None] - 1.0)
+        used = nodes[tree, node]
+        column, left, place = used[:, hoeffding.COLUMN], used[:, hoeffding.LEFT], used[:, hoeffding.PLACE]
+        ends, n_columns = (2.0 * n_leaves - 1.0)[tree], len(self._row)
+        to_nodes, to_block = (left > node) & (left + 1.0 < ends), (place >= 0.0) & (place < n_leaves[tree])
+        looks = leaves[np.arange(self._most) < n_leaves[:, None]][:, hoeffding.LOOKS]
+        return bool(
+            np.where(column >= 0.0, to_nodes, to_block).all()
+            and (column < n_columns).all()
+            and ((looks >= 0) & (looks < n_columns)).all()
+        )

@@ -28,7 +28,7 @@ class Online:
     feature is not forecast and not learnt from.
 
     Labels come `horizon_bars` later and overlap, so weights count each sample as that part of one, and detectors see
-    every `horizon_bars`-th only. Memory is bounded; state is arrays of numbers, of nodes and leaves those in use.
+    every `horizon_bars`-th only. Memory is bounded: state is arrays of numbers that never grow.
 
     Expect it to fail where what there is to learn is gone before some hundred samples could show it: a truth that
     changes its side every few days is over before an alarm is sure. The linear member cannot see that two columns

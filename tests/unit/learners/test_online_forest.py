@@ -156,7 +156,9 @@ def test_leaves_look_at_columns_of_their_own() -> None:
     model = Forest(16, seed=2)
     for row, up in zip(rows, ups, strict=True):
         model.learn_one(row, bool(up))
-    looks = model.state()["leaves"][:, _hoeffding.LOOKS].astype(int)
+    state = model.state()
+    used = np.arange(64) < state["trees"][:10, _forest.LEAVES, None]
+    looks = state["leaves"][:10][used][:, _hoeffding.LOOKS].astype(int)
     assert looks.shape[1] == 4
     assert (np.diff(looks, axis=1) > 0).all()
     counted = np.bincount(looks.ravel(), minlength=16)
@@ -231,7 +233,7 @@ def test_memory_is_bounded_over_200_000_samples() -> None:
     rng = np.random.default_rng(15)
     model = Forest(6, seed=1, most_leaves=16)
     most = (2 * 16 - 1) * 20
-    largest = 0
+    size = sum(array.nbytes for array in model.state().values())
     for part in range(20):
         rows = rng.normal(size=(10_000, 6))
         ups = (rows[:, part % 6] > 0.0) ^ (rng.random(10_000) < 0.1)
@@ -239,9 +241,8 @@ def test_memory_is_bounded_over_200_000_samples() -> None:
             model.learn_one(row, up)
         assert model.n_nodes <= most
         assert all(one["leaves"] <= 16 for one in model.summary(tuple("abcdef")))
-        largest = max(largest, sum(array.nbytes for array in model.state().values()))
+        assert sum(array.nbytes for array in model.state().values()) == size < 1_000_000
     assert model.drifts > 100
-    assert largest < 8 * 20 * (31 * _hoeffding.NODE_COLUMNS + 16 * _hoeffding.BLOCK_ROWS * 2 + 21 * 13 + 8)
 
 
 @pytest.mark.parametrize("unknown", [math.nan, math.inf])
@@ -294,12 +295,12 @@ def test_a_state_whose_trees_lead_nowhere_is_refused_before_anything_changes(
     """Machine code would follow such a number out of the tables, or in a circle."""
     model, state = grown()
     before = {key: array.tobytes() for key, array in model.state().items()}
-    asks = state["nodes"][:, _hoeffding.COLUMN] >= 0.0
+    asks = state["nodes"][1, :, _hoeffding.COLUMN] >= 0.0
     if name == "leaves":
-        state["leaves"][3, column, 1] = value
+        state["leaves"][1, 0, column, 1] = value
     else:
-        at = np.flatnonzero(asks if column != _hoeffding.PLACE else ~asks)[1]
-        state["nodes"][at, column] = value
+        at = np.flatnonzero(asks if column != _hoeffding.PLACE else ~asks)[0]
+        state["nodes"][1, at, column] = value
     with pytest.raises(LearnerError, match="lead nowhere"):
         model.judged(state)
     assert {key: array.tobytes() for key, array in model.state().items()} == before
@@ -309,7 +310,7 @@ def test_a_state_whose_trees_lead_nowhere_is_refused_before_anything_changes(
 def test_a_state_with_impossible_trees_is_refused(leaves: float) -> None:
     model, state = grown()
     state["trees"][0, _forest.LEAVES] = leaves
-    with pytest.raises(LearnerError, match=r"state's|lead nowhere"):
+    with pytest.raises(LearnerError, match="lead nowhere"):
         model.judged(state)
 
 
