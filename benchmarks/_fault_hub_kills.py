@@ -35,10 +35,13 @@ from benchmarks._fault_kills import PATIENCE_S, Caught, fork, in_child
 from benchmarks._fault_rounds import tear_snapshot
 from tests.fakes.postgres import Postgres
 
+from kalibre.log import failpoints
 from kalibre.log.snapshots import Snapshots, library_versions
 
 _AIMED, _EARLY = 0.5, 0.15
 """Shares of the kills that are aimed at an open transaction, and that do not wait for the part to get on."""
+_LEASE_S = 0.4
+"""A little longer than a job stays with a worker that gives no sign of life."""
 _SERVICES = {INGEST: "ingest", JOBS: "jobs", JOBS_TOO: "jobs", OUTBOX: "outbox"}
 
 
@@ -97,8 +100,12 @@ class HubTorture:
         self._children: dict[int, int] = {}
         self._begun: dict[int, int] = {}
         self._frozen: int | None = None
-        self.died: list[str] = []
-        """Which processes died by SIGKILL that nobody here sent: at an armed place."""
+        self._frozen_s = 0.0
+        self.arming: Callable[[int], str] = lambda who: ""
+        """Says at which named place a process that is about to be forked has to die; empty for nowhere."""
+        self.armed: dict[int, str] = {}
+        self.died: dict[str, str] = {}
+        """Of each place at which a process died, what it ran."""
         self.groups: dict[int, list[str]] = {}
         self._deal(range(GROUPS, GROUPS + dice.randint(2, MOST_GROUPS)), rig.trained.names)
 
@@ -124,7 +131,10 @@ class HubTorture:
             work_of = lambda: work(rig, board, who, seed)  # noqa: E731
         board[f"seen_{who}"] = 0
         self._begun[who] = board[f"progress_{who}"]
+        self.armed[who] = self.arming(who)
+        failpoints.arm(self.armed[who])
         self._children[who] = fork(work_of, rig.errors)
+        failpoints.arm("")
 
     def _deal(self, places: Sequence[int], names: Sequence[str]) -> None:
         """Deal projections anew among processes."""
@@ -154,7 +164,7 @@ class HubTorture:
                 del self._children[who]
                 self._judge(who, child, status)
                 if os.waitstatus_to_exitcode(status):
-                    self.died.append(", ".join(self.members(who)))
+                    self.died[self.armed[who].partition(":")[0]] = ", ".join(self.members(who))
                     self._tally.kills += 1
                     self._tally.of.update(self.members(who))
                     self._tally.inside += self.board[f"inside_{who}"]
@@ -266,6 +276,8 @@ class HubTorture:
     def freeze(self) -> None:
         """Freeze the worker of jobs, or let a frozen one go on: it comes back after its lease, a zombie."""
         if self._frozen is not None:
+            if time.monotonic() < self._frozen_s + _LEASE_S:
+                return  # its lease is not over yet
             if self._frozen in self._children:
                 os.kill(self._children[self._frozen], signal.SIGCONT)
             self._frozen = None
@@ -280,17 +292,30 @@ class HubTorture:
             if self.board[f"inside_{first}"]:
                 return  # who freezes while it holds the write lock holds up everybody
             os.kill(self._children[first], signal.SIGSTOP)
-            self._frozen = first
+            self._frozen, self._frozen_s = first, time.monotonic()
             self._tally.frozen += 1
         if second not in self._children:
             self.start(second)
+
+    def go_on(self, seconds: float) -> None:
+        """Let everybody go on for so long, or until nobody has anything to do; who has died is forked again."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self._quiet():
+            self.look()
+            self.start_all()
+            time.sleep(0.001)
+
+    def running(self) -> dict[int, Sequence[str]]:
+        """Return which parts each process runs, by its id."""
+        return {child: self.members(who) for who, child in self._children.items()}
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
         """Let every part come to its end undisturbed: all have seen the same head, and had nothing to do."""
-        if self._frozen is not None:
+        while self._frozen is not None:
             self.freeze()
+            time.sleep(0.01)
         self.board["granted"] = len(self.rig.inputs)
         self.start_all()
         deadline = time.monotonic() + PATIENCE_S

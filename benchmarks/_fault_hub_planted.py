@@ -227,7 +227,8 @@ def planted_hub(forecaster: str) -> dict[str, Plant]:
             alters=True,
         ),
         "a restore takes another moment": Plant(
-            making(forecaster, lambda settings: make_learner(forecaster, settings, _newest_instead(settings))), _SAME
+            making(forecaster, lambda settings: make_learner(forecaster, settings, _newest_instead(settings))),
+            f"{_SAME}|interruption",
         ),
     }
 

@@ -7,10 +7,13 @@ and then one that trains.
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ class Places:
     make_rig: Callable[[Furnished], HubRig]
     reference: dict[str, Any]
     make_market: Callable[[], Market]
-    office: Path | None
+    office: Path
 
     def kill_at_all(self, dice: random.Random, tally: HubTally) -> Iterator[tuple[str, str]]:
         """Yield each place and what died there; empty where nobody came by.
@@ -52,31 +55,73 @@ class Places:
             ways += [lambda: self._in_hub("unpinned", place, 1, dice, tally)] if count > 1 else []  # noqa: B023
             ways.append(lambda: self._in_hub("copies", place, 1, dice, tally))  # noqa: B023
             ways.append(lambda: self._in_market(place, market, dice))  # noqa: B023
-            ways += [lambda: self._in_office(place, undisturbed)] if self.office else []  # noqa: B023
+            ways.append(lambda: self._in_office(place, undisturbed))  # noqa: B023
             try:
                 yield place, next((died for way in ways if (died := way())), "")
             except Caught as caught:
                 raise Caught(f"after a kill at {place}: {caught}") from caught
+
+    def kill_at_many(self, dice: random.Random, tally: HubTally) -> dict[str, str]:
+        """Kill at every place too, but several in one log, one after the other in each process; no trainings.
+
+        Each process dies at the place that it would come by first, is forked again, and then at the next one.
+        """
+        found: dict[str, str] = dict.fromkeys(failpoints.places(), "")
+        for furnished in ("unpinned", "copies"):
+            met = self._met(furnished, dice)
+            rig = self.make_rig(furnished)
+            in_child(rig.prepare, rig.errors)
+            torture = HubTorture(rig, dice, tally)
+            torture.arming = partial(_next_place, torture, met, found)
+            try:
+                torture.start_all()
+                for granted in range(4, len(rig.inputs), 4):
+                    torture.board["granted"] = granted
+                    torture.go_on(0.03)
+                torture.finish()
+                tally.count(compare_hub(rig, self.reference))
             finally:
-                failpoints.arm("")
+                torture.stop_all()
+            found |= torture.died
+        known: dict[str, Any] = {}
+        for place in [place for place, died in found.items() if not died]:
+            found[place] = self._in_market(place, known, dice)
+        return found
+
+    def _met(self, furnished: Furnished, dice: random.Random) -> dict[str, set[str]]:
+        """Run a hub and return by which places each part comes, in the order in which it does."""
+        rig = self.make_rig(furnished)
+        in_child(rig.prepare, rig.errors)
+        torture, noted = HubTorture(rig, dice, HubTally()), rig.folder / "met"
+        noted.touch()
+        with _noting(noted):
+            torture.start_all()
+        parts = torture.running()
+        try:
+            torture.finish()
+        finally:
+            torture.stop_all()
+        met: dict[str, set[str]] = {}
+        for line in noted.read_text().splitlines():
+            pid, _, place = line.partition(" ")
+            met.setdefault(place, set()).update(parts.get(int(pid), ()))
+        return met
 
     def _in_hub(self, furnished: Furnished, place: str, count: int, dice: random.Random, tally: HubTally) -> str:
         rig = self.make_rig(furnished)
         in_child(rig.prepare, rig.errors)
         torture = HubTorture(rig, dice, tally)
         try:
-            failpoints.arm(f"{place}:{count}")
+            torture.arming = lambda who: f"{place}:{count}"
             torture.start_all()
-            failpoints.arm("")  # whoever is forked later is not armed
-            torture.board["granted"] = len(rig.inputs)
+            torture.arming = lambda who: ""  # whoever is forked later is not armed
             torture.finish()
             if not torture.died:
                 return ""
             tally.count(compare_hub(rig, self.reference))
         finally:
-            failpoints.arm("")
             torture.stop_all()
-        return f"{torture.died[0]} at the {count}th time" if count > 1 else torture.died[0]
+        return torture.died[place]
 
     def _in_market(self, place: str, known: dict[str, Any], dice: random.Random) -> str:
         if not known:
@@ -85,7 +130,6 @@ class Places:
         return "ingest" if market_round(self.make_market(), known, dice, MarketTally(), kills=0, armed=armed) else ""
 
     def _in_office(self, place: str, undisturbed: list[Path]) -> str:
-        assert self.office is not None
         template = self.office / "template"
         if not undisturbed:
             self.office.mkdir(exist_ok=True)
@@ -98,3 +142,32 @@ class Places:
         run_office(home)
         compare_office(home, undisturbed[0])
         return "a training"
+
+
+def _next_place(torture: HubTorture, met: dict[str, set[str]], found: dict[str, str], who: int) -> str:
+    """Return the first place at which nobody died yet that a process comes by."""
+    members, taken = set(torture.members(who)), {*torture.died, *torture.armed.values()}
+    return next(
+        (place for place, parts in met.items() if not found[place] and place not in taken and parts & members), ""
+    )
+
+
+@contextmanager
+def _noting(path: Path) -> Iterator[None]:
+    """Let processes that are forked meanwhile note, once each, which places they come by, and die nowhere."""
+    seen: set[tuple[int, str]] = set()
+
+    def note(place: str) -> None:
+        if (os.getpid(), place) not in seen:
+            seen.add((os.getpid(), place))
+            with path.open("a") as stream:
+                stream.write(f"{os.getpid()} {place}\n")
+
+    arm, reached = failpoints.arm, failpoints._reached
+    failpoints._armed, failpoints._reached = "any", note
+    failpoints.arm = lambda text: None
+    try:
+        yield
+    finally:
+        failpoints.arm, failpoints._reached = arm, reached
+        failpoints.arm("")

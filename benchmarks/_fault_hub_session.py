@@ -30,8 +30,6 @@ from tests.fakes.postgres import Postgres
 from kalibre.learners.base import learner_class
 
 KILLS_A_ROUND = 250
-PROBE_BARS = 80
-"""Bars of the market in which bugs are planted and places are armed."""
 
 
 @dataclass
@@ -52,17 +50,24 @@ class HubSession:
         Everything is made in it.
     server
         PostgreSQL, for the claims about it.
-    bars
-        Bars of each symbol in a log that is filled under kills.
+    bars, probe_bars
+        Bars of each symbol in a log that is filled under kills, and in one in which bugs are planted or places armed.
     learners
         Which learners; all that there are if none is named.
     """
 
     def __init__(
-        self, folder: Path, dice: random.Random, server: Postgres | None, *, bars: int, learners: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        dice: random.Random,
+        server: Postgres | None,
+        *,
+        bars: int = 240,
+        probe_bars: int = 80,
+        learners: tuple[str, ...] = (),
     ) -> None:
         self._folder, self._dice, self._server = folder, dice, server
-        self._bars, self._learners = bars, learners
+        self._bars, self._probe, self._learners = bars, probe_bars, learners
         self._stages: dict[int, _Stage] = {}
         self._made = 0
         folder.mkdir()
@@ -81,8 +86,9 @@ class HubSession:
             trained = train(place, bars, self._learners)
             stage = self._stages[bars] = _Stage(trained, hub_inputs(trained), {})
             rig = self._rig(bars)
-            warm(rig)
-            stage.reference = undisturbed_hub(rig)
+            with quietly():
+                warm(rig)
+                stage.reference = undisturbed_hub(rig)
         return self._stages[bars]
 
     def _rig(self, bars: int, storage: str = "sqlite", **more: Any) -> HubRig:
@@ -138,36 +144,35 @@ class HubSession:
     def entry(self, kills: int, bars: int) -> str:
         """Kill `kalibre hub up`."""
         tally = EntryTally()
-        trained = self._stage(PROBE_BARS).trained
+        trained = self._stage(self._probe).trained
         entry_rounds(self._place(), trained, self._dice, tally, kills=kills, n_bars=bars)
         return tally.words()
 
     def planted(self, kills: int) -> Iterator[tuple[str, bool, str]]:
         """Let the nets catch the planted bugs; yield name, whether the right net caught it, and its words."""
-        stage = self._stage(PROBE_BARS)
+        stage = self._stage(self._probe)
         forecaster = next(name for name in stage.trained.learners if learner_class(name).role == "forecaster")
-        make: Callable[[Any], HubRig] = lambda into: self._rig(PROBE_BARS, into=into)  # noqa: E731
+        make: Callable[[Any], HubRig] = lambda into: self._rig(self._probe, into=into)  # noqa: E731
         for name, plant in planted_hub(forecaster).items():
             with quietly():
                 right, words = catch_in_hub(name, make, plant, stage.reference, self._dice, kills=kills)
             yield name, right, words
 
-    def places(self, *, with_trainings: bool) -> str:
-        """Kill at every named place."""
-        stage, history, tally = self._stage(PROBE_BARS), self._place(), HubTally()
-        write_bad_market(history, PROBE_BARS)
+    def places(self, *, together: bool) -> str:
+        """Kill at every named place; together: at many in each log, and at none that only a training comes by."""
+        stage, history, tally = self._stage(self._probe), self._place(), HubTally()
+        write_bad_market(history, self._probe)
         warm_market()
 
         def make(furnished: Furnished) -> HubRig:
             # Where checkpoints are not pinned yet, none may be laid down that takes their place.
-            return self._rig(PROBE_BARS, furnished=furnished, laying=0.0 if furnished == "unpinned" else 0.3)
+            return self._rig(self._probe, furnished=furnished, laying=0.0 if furnished == "unpinned" else 0.3)
 
-        office = self._place() if with_trainings else None
-        places = Places(make, stage.reference, lambda: self._market(history), office)
+        places = Places(make, stage.reference, lambda: self._market(history), self._place())
         with quietly():
-            died = dict(places.kill_at_all(self._dice, tally))
+            died = places.kill_at_many(self._dice, tally) if together else dict(places.kill_at_all(self._dice, tally))
         missed = [place for place, who in died.items() if not who]
-        left = [place for place in missed if place.startswith("retrain.") and not with_trainings]
+        left = [place for place in missed if place.startswith("retrain.") and together]
         if missed != left:
             raise NotReachedError(f"nobody comes by {', '.join(sorted(set(missed) - set(left)))}")
         words = f"{len(died) - len(left)} of {len(died)} places, each followed by recovery; {tally.outcome()}"

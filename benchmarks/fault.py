@@ -5,8 +5,8 @@ bit. *Interruption*: the log holds the same events by (kind, key, event time, re
 that nobody disturbed. Planted bugs show that both nets catch what they are for. The paper engine is tortured as well,
 forked and as `kalibre paper --follow`, with models that trade; and the whole hub: every part in any grouping, its
 ingest, `kalibre hub up` itself, and a kill at every named place of the code (`--only hub` runs just that).
-`--factory module:name` tortures another projection,
-`--inputs module:name` feeds it (a callable that takes a number of bars), `--entry-argv` kills another command.
+`--factory module:name` tortures another projection, `--inputs module:name` feeds it (a callable that takes a number of
+bars), `--entry-argv` kills another command.
 """
 
 from __future__ import annotations
@@ -236,11 +236,18 @@ class Session:
         """Torture the whole hub."""
         chosen = self._chosen
         learners = tuple(filter(None, chosen.hub_learners.split(",")))
-        hub = HubSession(self._folder / "hub", self._dice, self._server, bars=chosen.hub_bars, learners=learners)
+        hub = HubSession(
+            self._folder / "hub",
+            self._dice,
+            self._server,
+            bars=chosen.hub_bars,
+            probe_bars=50 if chosen.quick else 80,
+            learners=learners,
+        )
         for name, right, words in hub.planted(30 if chosen.quick else 60):
             self.note(f"planted in the hub: {name}", right, words[:230])
         claims: list[tuple[str, Callable[[], str]]] = [
-            ("a kill at every named place", lambda: hub.places(with_trainings=not chosen.quick)),
+            ("a kill at every named place", lambda: hub.places(together=chosen.quick)),
             ("kills of every part of the hub over SQLite", lambda: hub.forks(chosen.hub_kills, "sqlite")),
             ("kills of the hub's ingest", lambda: hub.market(chosen.hub_market_kills)),
         ]

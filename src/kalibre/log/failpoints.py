@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from functools import cache
 from pathlib import Path
 
 from kalibre.core.errors import SettingsError
@@ -71,6 +72,7 @@ def arm(text: str) -> None:
     _armed, _left = name, int(count or 1)
 
 
+@cache
 def places() -> tuple[str, ...]:
     """Return every place that the code names, found in its files: whoever adds one has added it to the tests too."""
     root = Path(__file__).resolve().parents[1]
