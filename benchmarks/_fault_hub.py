@@ -27,7 +27,7 @@ from benchmarks._fault_hub_inputs import (
     hub_settings,
     make_projection,
 )
-from benchmarks._fault_hub_jobs import Rushing, Summary
+from benchmarks._fault_hub_jobs import Rushing, Summary, Tireless
 from benchmarks._fault_kills import Board, watch
 
 from kalibre.core.clock import ManualClock
@@ -126,7 +126,9 @@ class HubRig:
     def scheduler(self, log: EventLog) -> Scheduler:
         """Return the scheduler: a summary every full hour by recorded ticks."""
         asked = {"symbol": SYMBOLS[1], "bars": 20}
-        return Scheduler(log, [Schedule(name="hourly", cron="0 * * * *", job=JOB, payload=asked, missed="all")])
+        scheduler = Scheduler(log, [Schedule(name="hourly", cron="0 * * * *", job=JOB, payload=asked, missed="all")])
+        scheduler._jobs = Tireless(log)
+        return scheduler
 
     def worker(self, log: EventLog, owner: str) -> JobWorker:
         """Return a worker that does summaries."""
@@ -163,7 +165,7 @@ def deliver(rig: HubRig, log: EventLog, at: int, most: int) -> int:
     """Deliver what comes next, events together or one thing of another kind; return how far it came."""
     item = rig.inputs[at]
     if isinstance(item, Ask):
-        Jobs(log).enqueue(item.job, item.key, item.payload, due_ms=item.due_ms, max_attempts=1_000_000)
+        Tireless(log).enqueue(item.job, item.key, item.payload, due_ms=item.due_ms)
         return at + 1
     if isinstance(item, Tell):
         tell(rig, log, item)

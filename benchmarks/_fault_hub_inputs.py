@@ -209,7 +209,7 @@ def hub_inputs(trained: Trained) -> list[Item]:
     for number, part in enumerate(market):
         items += part
         now_ms = max(item.event_time for item in part if item.kind == "bar") + STEP_MS
-        if number % 6 == 5 and number > 40:
+        if number % 6 == 5:
             items.append(Ask(f"{number}", {"symbol": SYMBOLS[1], "bars": 20}, now_ms))
         if number == n_bars // 3:
             items.append(Ask(f"{number}", {"what": "predictions", "form": "jsonl"}, now_ms, "export"))

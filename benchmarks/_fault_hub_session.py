@@ -66,7 +66,7 @@ class HubSession:
         probe_bars: int = 80,
         learners: tuple[str, ...] = (),
     ) -> None:
-        self._folder, self._dice, self._server = folder, dice, server
+        self._folder, self._dice, self.server = folder, dice, server
         self._bars, self._probe, self._learners = bars, probe_bars, learners
         self._stages: dict[int, _Stage] = {}
         self._made = 0
@@ -97,8 +97,8 @@ class HubSession:
         folder.mkdir()
         url = f"sqlite:///{folder / 'log.sqlite'}"
         if storage == "postgres":
-            assert self._server is not None
-            url = self._server.new_database(drop_others=True)
+            assert self.server is not None
+            url = self.server.new_database(drop_others=True)
         more |= more.pop("into", lambda _: {})(folder)
         return HubRig(url=url, folder=folder, trained=stage.trained, inputs=stage.inputs, **more)
 
@@ -108,7 +108,13 @@ class HubSession:
 
     # --- claims -------------------------------------------------------------------------------------------------------
 
-    def forks(self, kills: int, storage: str) -> str:
+    def undisturbed(self) -> tuple[HubRig, dict[str, Any]]:
+        """Return a hub that nobody disturbed, and what it holds."""
+        rig = self._rig(self._bars)
+        with quietly():
+            return rig, undisturbed_hub(rig)
+
+    def forks(self, kills: int, storage: str) -> HubTally:
         """Kill every part, so many times in all."""
         reference, tally = self._stage(self._bars).reference, HubTally()
         with quietly():
@@ -117,19 +123,19 @@ class HubSession:
                 rig = self._rig(self._bars, storage, furnished=furnished)
                 most = min(KILLS_A_ROUND, max(10, kills - tally.kills))
                 hub_round(rig, reference, self._dice, tally, kills=most, tear=tally.rounds % 2 == 1)
-        return tally.words()
+        return tally
 
     def server_kills(self, kills: int) -> str:
         """Kill PostgreSQL itself."""
-        assert self._server is not None
+        assert self.server is not None
         reference, tally = self._stage(self._bars).reference, HubTally()
         with quietly():
             inside = server_round(
-                self._rig(self._bars, "postgres"), reference, self._dice, tally, self._server, kills=kills
+                self._rig(self._bars, "postgres"), reference, self._dice, tally, self.server, kills=kills
             )
         return f"{kills} kills of the server, {inside} while a transaction was open; {tally.outcome()}"
 
-    def market(self, kills: int) -> str:
+    def market(self, kills: int) -> MarketTally:
         """Kill the worker that ingests."""
         history = self._place()
         write_bad_market(history, self._bars)
@@ -139,7 +145,7 @@ class HubSession:
             while tally.kills < kills:
                 most = min(60, kills - tally.kills)
                 market_round(self._market(history), reference, self._dice, tally, kills=most)
-        return tally.words()
+        return tally
 
     def entry(self, kills: int, bars: int) -> str:
         """Kill `kalibre hub up`."""

@@ -248,12 +248,12 @@ class Session:
             self.note(f"planted in the hub: {name}", right, words[:230])
         claims: list[tuple[str, Callable[[], str]]] = [
             ("a kill at every named place", lambda: hub.places(together=chosen.quick)),
-            ("kills of every part of the hub over SQLite", lambda: hub.forks(chosen.hub_kills, "sqlite")),
-            ("kills of the hub's ingest", lambda: hub.market(chosen.hub_market_kills)),
+            ("kills of every part of the hub over SQLite", lambda: hub.forks(chosen.hub_kills, "sqlite").words()),
+            ("kills of the hub's ingest", lambda: hub.market(chosen.hub_market_kills).words()),
         ]
         if self._server is not None:
             claims += [
-                ("kills of the hub over PostgreSQL", lambda: hub.forks(chosen.hub_pg_kills, "postgres")),
+                ("kills of the hub over PostgreSQL", lambda: hub.forks(chosen.hub_pg_kills, "postgres").words()),
                 ("kills of PostgreSQL under the hub", lambda: hub.server_kills(chosen.hub_server_kills)),
             ]
         claims.append(("kalibre hub up", lambda: hub.entry(chosen.hub_entry_kills, chosen.hub_entry_bars)))
