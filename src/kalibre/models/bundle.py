@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +17,9 @@ import numpy as np
 from kalibre.core.errors import ModelError, RegistryError
 from kalibre.core.protocols import FloatArray
 from kalibre.core.settings import CostSettings, RiskSettings
+from kalibre.models._storage import plain_json, store_folder
 from kalibre.models.calibrator import Calibrator
+from kalibre.models.ensemble_version import is_ensemble
 from kalibre.models.gradient_boosting import GradientBoosting
 
 if TYPE_CHECKING:
@@ -126,7 +124,7 @@ class ModelBundle:
             "gates": list(self.gates),
             "created_at_ms": int(self.created_at_ms),
         }
-        return json.dumps(_plain(content), sort_keys=True, indent=1, allow_nan=False).encode()
+        return json.dumps(plain_json(content), sort_keys=True, indent=1, allow_nan=False).encode()
 
     @property
     def digest(self) -> str:
@@ -183,24 +181,7 @@ class ModelBundle:
         if folder.exists():
             load_bundle(models_dir, self.model_id, self.digest)
             return folder
-        temporary: Path | None = None
-        try:
-            models_dir.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=models_dir))
-            for name, content in self._files.items():
-                _write_durably(temporary / name, content)
-            temporary.chmod(0o755)
-            _sync_folder(temporary)
-            temporary.rename(folder)
-            _sync_folder(models_dir)
-        except OSError as error:
-            if temporary is not None:
-                shutil.rmtree(temporary, ignore_errors=True)
-            raise ModelError(
-                f"model {self.model_id} cannot be stored in {str(models_dir)!r}: {error}; free space or choose another "
-                "home (KALIBRE_HOME); nothing was left half-written"
-            ) from error
-        return folder
+        return store_folder(models_dir, self.model_id, self._files)
 
 
 def load_bundle(models_dir: Path, model_id: str, digest: str | None = None) -> ModelBundle:
@@ -220,9 +201,16 @@ def load_bundle(models_dir: Path, model_id: str, digest: str | None = None) -> M
     RegistryError
         If there is no such model; the message lists what there is.
     ModelError
-        If a file is missing, damaged or not what the digest says; the message names it.
+        If a file is missing, damaged or not what the digest says; the message names it. Also for the id of an ensemble
+        version, whose forecasts no bundle can compute.
     """
-    stored_ids = [path.name for path in models_dir.glob("[!.]*")] if models_dir.is_dir() else []
+    if is_ensemble(model_id):
+        raise ModelError(
+            f"{model_id!r} is an ensemble version: its forecasts are recorded by the hub and cannot be computed from a "
+            "bundle; read them with `kalibre hub league`, or name a model of its own"
+        )
+    there = models_dir.glob("[!.]*") if models_dir.is_dir() else ()
+    stored_ids = [path.name for path in there if not is_ensemble(path.name)]
     folder = models_dir / known_model_id(model_id, stored_ids, where=models_dir)
     try:
         stored = {name: (folder / name).read_bytes() for name in (MODEL_FILE, BUNDLE_FILE, MANIFEST_FILE)}
@@ -327,33 +315,3 @@ def _damaged(stored: Mapping[str, bytes]) -> str:
     except (KeyError, TypeError, ValueError):
         return MANIFEST_FILE
     return " and ".join(bad) or MANIFEST_FILE
-
-
-def _plain(value: Any) -> Any:
-    """Bring numpy's numbers to JSON's, tuples to lists; a float that is not finite becomes None."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise ModelError(f"{value!r} of type {type(value).__name__} cannot be stored in a bundle: pass JSON's types")
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

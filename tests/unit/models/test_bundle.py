@@ -13,6 +13,7 @@ import pytest
 from tests.fakes.models import small_bundle
 
 from kalibre.core.errors import ModelError, RegistryError
+from kalibre.models import _storage as storage_module
 from kalibre.models import bundle as bundle_module
 from kalibre.models.bundle import BUNDLE_FILE, MANIFEST_FILE, MODEL_FILE, ModelBundle, load_bundle
 
@@ -187,7 +188,7 @@ def test_a_bundle_of_the_first_format_is_told_from_a_damaged_one(bundle, tmp_pat
 @pytest.mark.parametrize("number", range(4))
 def test_a_full_disk_leaves_nothing_behind(bundle, tmp_path, monkeypatch, number):
     calls = []
-    sync = bundle_module.os.fsync
+    sync = storage_module.os.fsync
 
     def fsync(descriptor: int) -> None:
         calls.append(descriptor)
@@ -195,7 +196,7 @@ def test_a_full_disk_leaves_nothing_behind(bundle, tmp_path, monkeypatch, number
             raise OSError(errno.ENOSPC, "No space left on device")
         sync(descriptor)
 
-    monkeypatch.setattr(bundle_module.os, "fsync", fsync)
+    monkeypatch.setattr(storage_module.os, "fsync", fsync)
     with pytest.raises(ModelError, match="No space left on device"):
         bundle.save(tmp_path)
     assert list(tmp_path.iterdir()) == []
