@@ -25,8 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 LOOK_S = 0.03
 SHORT = Backoff(first_s=0.05, longest_s=1.0, failures=4, window_s=60.0, cool_down_s=30.0, refused_s=0.1)
 
+# A test run that was begun with nohup hands down that SIGHUP is ignored, which a supervisor honours.
 _HOST = """
-import json, sys
+import json, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from pathlib import Path
 from kalibre.hub.supervisor import Supervisor
 from kalibre.hub.watch import Backoff
