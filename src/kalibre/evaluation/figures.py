@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from kalibre.evaluation.gates import GateVerdict
 
 if TYPE_CHECKING:
     from kalibre.models.bundle import ModelBundle
+    from kalibre.models.ensemble_version import EnsembleVersion
+
+Stored = TypeVar("Stored", bound="ModelBundle | EnsembleVersion")
 
 
 @dataclass(frozen=True)
@@ -149,8 +152,11 @@ class Significance:
 
 
 @dataclass(frozen=True)
-class StudyResult:
-    """The whole study; `as_dict` is JSON-able and holds everything but the model itself."""
+class StudyResult(Generic[Stored]):
+    """The whole study; `as_dict` is JSON-able and holds everything but the version itself.
+
+    `bundle` is what was judged and is to be stored: a model, or the ensemble as a version.
+    """
 
     symbol: str
     timeframe: str
@@ -176,7 +182,7 @@ class StudyResult:
     gates: tuple[GateVerdict, ...]
     settings: Mapping[str, Any]
     seconds: Mapping[str, float]
-    bundle: ModelBundle = field(repr=False)
+    bundle: Stored = field(repr=False)
 
     @property
     def qualifies(self) -> bool:

@@ -12,10 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from kalibre.bars.calendars import Calendar, get_calendar
 from kalibre.bars.gaps import count_missing, find_gaps
@@ -27,32 +24,28 @@ from kalibre.core.settings import Settings
 from kalibre.dataset.join import Dataset
 from kalibre.dataset.splits import walk_forward
 from kalibre.evaluation.calibration import LEAST_PER_BIN
-from kalibre.evaluation.dummies import unbeaten
 from kalibre.evaluation.figures import Significance, StudyResult, WindowFigures, plain
-from kalibre.evaluation.gates import GateFigures, GateVerdict, judge
+from kalibre.evaluation.gates import GateVerdict, judge
+from kalibre.evaluation.judging import (
+    FINAL_SHARE,
+    Judged,
+    assess,
+    final_share,
+    gate_figures,
+    parts_of,
+    significance_of,
+    stored_calibration,
+    stored_metrics,
+    verify_recent,
+)
 from kalibre.evaluation.materials import configuration, feature_spec, make_label, prepare
 from kalibre.evaluation.pipeline import Pipeline, signals
-from kalibre.evaluation.significance import (
-    deflated_sharpe_ratio,
-    probability_of_backtest_overfitting,
-    sharpe_ratio,
-    smallest_passing_sharpe,
-)
 from kalibre.evaluation.trials import TrialBook, config_digest
-from kalibre.evaluation.verification import verify
-from kalibre.evaluation.walk_forward import (
-    Material,
-    Outcome,
-    Recipe,
-    assess_pairs,
-    assess_persistence,
-    assess_recipe,
-    fit_recipe,
-    pooled_returns,
-)
-from kalibre.evaluation.windows import Parts, fold_figures, gate_window, threshold_map, window_figures
+from kalibre.evaluation.walk_forward import Material, Recipe, assess_recipe, fit_recipe
+from kalibre.evaluation.windows import fold_figures, threshold_map, window_figures
 from kalibre.features.engine import FeatureEngine
 from kalibre.models.bundle import ModelBundle
+from kalibre.models.gradient_boosting import GradientBoosting
 from kalibre.trading.engine import funding_column
 
 if TYPE_CHECKING:
@@ -60,13 +53,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "feature_spec", "run_study"]
 
-FINAL_SHARE = 0.2
-"""Share of the samples that the final window takes."""
-PBO_BLOCKS = 16
-"""Blocks of each test part whose returns the PBO compares; `CSCV_BLOCKS` of them all are chosen on and judged on."""
-CSCV_BLOCKS = 10
-VERIFIED_BARS = 2000
-"""Newest bars beyond the warm-up that every study verifies; `kalibre verify features` does all."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -81,7 +67,7 @@ def run_study(
     final: bool = True,
     created_at_ms: int | None = None,
     funding: FloatArray | None = None,
-) -> StudyResult:
+) -> StudyResult[ModelBundle]:
     """Train, calibrate and judge one configuration on one history.
 
     Parameters
@@ -154,16 +140,6 @@ def few_bars(bars: Bars, horizon_bars: int, warmup_bars: int) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """One test part as everyone went through it."""
-
-    recipe: Recipe
-    model: Outcome
-    persistence: Outcome
-    shuffled: Outcome
-
-
 class _Run:
     """One study in progress."""
 
@@ -203,7 +179,7 @@ class _Run:
         self.report(name, 1, 1)
         self.seconds[name] = time.perf_counter() - began
 
-    def study(self, *, look: bool) -> StudyResult:
+    def study(self, *, look: bool) -> StudyResult[ModelBundle]:
         """Carry the study out, stage by stage."""
         config = config_digest(
             {**configuration(self.settings, self.engine, self.seed), "funding": self.funding is not None}
@@ -211,7 +187,7 @@ class _Run:
         try:
             with self._stage("features"):
                 material, dataset = prepare(self.bars, self.engine, self.settings, self.calendar, funding=self.funding)
-            folds, last = walk_forward(dataset, self.settings.model.folds, self._final_share(dataset))
+            folds, last = walk_forward(dataset, self.settings.model.folds, final_share(self.book, dataset))
         except DatasetError as error:
             horizon = self.settings.model.horizon_bars
             if len(self.bars) >= bars_to_qualify(horizon, self.engine.warmup):
@@ -219,8 +195,8 @@ class _Run:
             raise DatasetError(f"{error}. {few_bars(self.bars, horizon, self.engine.warmup)}") from error
         with self._stage("folds"):
             judged = [self._judge(material, parts, number, len(folds)) for number, parts in enumerate(folds)]
-            pooled = window_figures("walk_forward", material, _parts(judged), seed=self.seed)
-            significance = self._significance(config, material, folds, judged)
+            pooled = window_figures("walk_forward", material, parts_of(judged), seed=self.seed)
+            significance = significance_of(self.book, config, material, folds, judged)
         with self._stage("bundle"):
             recipe = fit_recipe(material, last)
         with self._stage("verification"):
@@ -231,16 +207,9 @@ class _Run:
                 span = last["test"]
                 seen = self.book.look(int(span.close_time[0]), int(span.close_time[-1]), config)
                 judged_last = self._assess(material, last, recipe, len(folds))
-                final = window_figures("final", material, _parts([judged_last]), seed=self.seed)
-        figures = GateFigures(
-            walk_forward=gate_window(pooled),
-            final=None if final is None else gate_window(final),
-            dsr=significance.dsr,
-            n_trials=significance.n_trials,
-            n_trades=pooled.trading.n_trades,
-            dirty_columns=verification["dirty_columns"],
-            unbeaten=unbeaten(pooled.forecast, pooled.trading, pooled.dummies),
-            final_seen=seen,
+                final = window_figures("final", material, parts_of([judged_last]), seed=self.seed)
+        figures = gate_figures(
+            pooled, final, significance, dirty_columns=verification["dirty_columns"], final_seen=seen
         )
         gates = tuple(judge(figures, self.settings.gates))
         bundle = self._bundle(material, recipe, final or pooled, pooled, significance, gates)
@@ -278,73 +247,20 @@ class _Run:
             bundle=bundle,
         )
 
-    def _final_share(self, dataset: Dataset) -> float:
-        """Take the usual share, or all that came after what was shown last if that is at least half as much."""
-        usual = max(1, round(FINAL_SHARE * len(dataset)))
-        first = int(dataset.close_time[len(dataset) - usual])
-        last_shown = max((window.end_ms for window in self.book.shown()), default=0)
-        if last_shown < first:
-            return FINAL_SHARE
-        unseen = int((dataset.close_time > last_shown).sum())
-        return unseen / len(dataset) if 2 * unseen >= usual else FINAL_SHARE
-
-    def _judge(self, material: Material, parts: Mapping[str, Dataset], number: int, total: int) -> _Judged:
+    def _judge(self, material: Material, parts: Mapping[str, Dataset], number: int, total: int) -> Judged:
         recipe = fit_recipe(material, parts)
         judged = self._assess(material, parts, recipe, number)
         self.report("folds", number + 1, total)
         return judged
 
-    def _assess(self, material: Material, parts: Mapping[str, Dataset], recipe: Recipe, number: int) -> _Judged:
+    def _assess(
+        self, material: Material, parts: Mapping[str, Dataset], recipe: Recipe[GradientBoosting], number: int
+    ) -> Judged:
         shuffled = fit_recipe(material, parts, shuffle_seed=self.seed * 1000 + number)
         test = parts["test"]
-        return _Judged(
-            recipe=recipe,
-            model=assess_recipe(material, recipe, test),
-            persistence=assess_persistence(material, recipe, test),
-            shuffled=assess_recipe(material, shuffled, test),
-        )
+        return assess(material, recipe, test, assess_recipe(material, shuffled, test))
 
-    def _significance(
-        self, config: str, material: Material, folds: Sequence[Mapping[str, Dataset]], judged: Sequence[_Judged]
-    ) -> Significance:
-        results = [fold.model.result for fold in judged]
-        returns = pooled_returns(results)
-        per_bar = sharpe_ratio(returns)
-        time_ms = np.concatenate([fold.model.time_ms for fold in judged])
-        tried = self.book.record(config, time_ms, returns, per_bar)
-        year = math.sqrt(material.bars_per_year)
-        passing = smallest_passing_sharpe(
-            returns,
-            n_trials=tried.effective,
-            trial_sharpe_std=tried.sharpe_std,
-            confidence=self.settings.gates.min_dsr,
-        )
-        earned = np.concatenate(
-            [
-                assess_pairs(material, fold.recipe, parts["test"], blocks=PBO_BLOCKS)
-                for fold, parts in zip(judged, folds, strict=True)
-            ]
-        )
-        earned = earned[:, np.isfinite(earned).all(axis=0)]
-        return Significance(
-            sharpe=per_bar * year,
-            dsr=deflated_sharpe_ratio(
-                returns,
-                n_trials=tried.effective,
-                trial_sharpe_std=tried.sharpe_std,
-                n_trades=sum(result.n_trades for result in results),
-            ),
-            n_trials=tried.n_trials,
-            effective_trials=tried.effective,
-            trial_sharpe_std=tried.sharpe_std * year,
-            smallest_passing_sharpe=max(passing * year, self.settings.gates.min_sharpe),
-            pbo=probability_of_backtest_overfitting(earned, blocks=CSCV_BLOCKS)
-            if earned.shape[1] > 1
-            else float("nan"),
-            n_returns=len(returns),
-        )
-
-    def _verify(self, recipe: Recipe) -> dict[str, Any]:
+    def _verify(self, recipe: Recipe[GradientBoosting]) -> dict[str, Any]:
         """Prove columns, volatility, labels, score, probability and signal on the newest bars, in the short form."""
         pipeline = Pipeline(
             self.engine,
@@ -353,16 +269,12 @@ class _Run:
             calibrate=recipe.calibrator.apply,
             decide=lambda p_up: signals(p_up, recipe.policy),
         )
-        longest = max(pipeline.warmup.values())
-        recent = self.bars[max(0, len(self.bars) - longest - VERIFIED_BARS) :]
-        report = verify(pipeline, recent, warmup=pipeline.warmup, cuts=4, altered_cuts=1, starts=1, seed=self.seed)
-        content: dict[str, Any] = plain(report.as_dict())
-        return {**content, "dirty_columns": len(report.offenders)}
+        return verify_recent(pipeline, self.bars, seed=self.seed)
 
     def _bundle(
         self,
         material: Material,
-        recipe: Recipe,
+        recipe: Recipe[GradientBoosting],
         latest: WindowFigures,
         pooled: WindowFigures,
         significance: Significance,
@@ -382,42 +294,8 @@ class _Run:
             funded=self.funding is not None,
             costs=self.settings.costs,
             risk=self.settings.risk,
-            calibration={
-                "ece_calibrated": latest.forecast.ece,
-                "ece_band": list(latest.forecast.ece_band),
-                "window": latest.name,
-                "n_samples": latest.forecast.n_samples,
-            },
-            metrics={
-                **{f"{pooled.name}_{name}": value for name, value in _headline(pooled).items()},
-                **({f"{latest.name}_{name}": value for name, value in _headline(latest).items()}),
-                "dsr": significance.dsr,
-                "pbo": significance.pbo,
-                "n_trials": significance.n_trials,
-                "smallest_passing_sharpe": significance.smallest_passing_sharpe,
-            },
+            calibration=stored_calibration(latest),
+            metrics=stored_metrics(pooled, latest, significance),
             gates=[gate.as_dict() for gate in gates],
             created_at_ms=self.created_at_ms,
         )
-
-
-def _parts(judged: Sequence[_Judged]) -> Parts:
-    return Parts(
-        model=[fold.model for fold in judged],
-        persistence=[fold.persistence for fold in judged],
-        shuffled=[fold.shuffled for fold in judged],
-    )
-
-
-def _headline(window: WindowFigures) -> dict[str, float | int]:
-    return {
-        "auc": window.forecast.auc,
-        "log_loss": window.forecast.log_loss,
-        "brier": window.forecast.brier,
-        "ece": window.forecast.ece,
-        "sharpe": window.trading.sharpe,
-        "max_drawdown": window.trading.max_drawdown,
-        "win_rate": window.trading.win_rate,
-        "n_trades": window.trading.n_trades,
-        "total_return": window.trading.total_return,
-    }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,25 @@ from kalibre.trading.policy import Policy
 
 NEVER = Policy(entry_threshold=1.0, exit_threshold=0.0)
 """Holds for ever: a calibrated probability lies strictly inside (0, 1)."""
+
+
+class Classifier(Protocol):
+    """What a recipe scores with: a model that was fitted, or a record of what was said."""
+
+    @property
+    def best_round(self) -> int:
+        """Rounds of boosting it took; 0 where nothing was fitted."""
+
+    @property
+    def class_weights(self) -> Mapping[str, float]:
+        """What a sample of each class weighed in the fit."""
+
+    def predict_proba(self, values: FloatArray) -> FloatArray:
+        """Return the uncalibrated probability of up for each row; NaN where it is not known."""
+
+
+AnyClassifier_co = TypeVar("AnyClassifier_co", bound=Classifier, covariant=True)
+AnyClassifier = TypeVar("AnyClassifier", bound=Classifier)
 
 
 @dataclass(frozen=True)
@@ -54,16 +74,16 @@ class Material:
         """Bars until a forecast is checked."""
         return self.settings.model.horizon_bars
 
-    def score(self, classifier: GradientBoosting, rows: slice) -> FloatArray:
+    def score(self, classifier: Classifier, rows: slice) -> FloatArray:
         """Return the uncalibrated score at each bar of a range; NaN where a feature is unknown."""
         return classifier.predict_proba(self.values[rows])
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Generic[AnyClassifier_co]):
     """What a fold learnt before its test part: a model, its calibrator, and the thresholds chosen from its sweep."""
 
-    classifier: GradientBoosting
+    classifier: AnyClassifier_co
     calibrator: Calibrator
     policy: Policy
     surface: Surface
@@ -91,7 +111,9 @@ def span(part: Dataset) -> slice:
     return slice(int(part.row[0]), int(part.row[-1]) + 1)
 
 
-def fit_recipe(material: Material, parts: Mapping[str, Dataset], *, shuffle_seed: int | None = None) -> Recipe:
+def fit_recipe(
+    material: Material, parts: Mapping[str, Dataset], *, shuffle_seed: int | None = None
+) -> Recipe[GradientBoosting]:
     """Fit, stop, calibrate and choose thresholds, each on its own part; the test part is not looked at.
 
     Parameters
@@ -119,7 +141,20 @@ def fit_recipe(material: Material, parts: Mapping[str, Dataset], *, shuffle_seed
     calibrator = fit_calibrator(
         classifier.predict_proba(calibrate.features), calibrate.y, horizon_bars=material.horizon_bars
     )
-    rows = span(threshold)
+    persistence = Persistence.count(material.moves[fit.row], fit.y)
+    return choose_thresholds(material, classifier, calibrator, threshold, persistence)
+
+
+def choose_thresholds(
+    material: Material,
+    classifier: AnyClassifier,
+    calibrator: Calibrator,
+    part: Dataset,
+    persistence: Persistence,
+) -> Recipe[AnyClassifier]:
+    """Complete a recipe: sweep the thresholds over a part and choose a pair in the middle of its best neighbourhood."""
+    settings = material.settings
+    rows = span(part)
     surface = sweep_surface(
         material.bars[rows],
         material.score(classifier, rows),
@@ -138,7 +173,7 @@ def fit_recipe(material: Material, parts: Mapping[str, Dataset], *, shuffle_seed
         policy=_policy(calibrator, surface, chosen),
         surface=surface,
         chosen=chosen,
-        persistence=Persistence.count(material.moves[fit.row], fit.y),
+        persistence=persistence,
     )
 
 
@@ -175,19 +210,19 @@ def trade(material: Material, part: Dataset, p_up: FloatArray, policy: Policy) -
     return Outcome(p_up=p_up[part.row - part.row[0]], y=part.y, result=result, time_ms=material.bars.close_time[rows])
 
 
-def assess_recipe(material: Material, recipe: Recipe, part: Dataset) -> Outcome:
+def assess_recipe(material: Material, recipe: Recipe[Classifier], part: Dataset) -> Outcome:
     """Judge a recipe on its test part."""
     return trade(material, part, recipe.p_up(material, span(part)), recipe.policy)
 
 
-def assess_persistence(material: Material, recipe: Recipe, part: Dataset) -> Outcome:
+def assess_persistence(material: Material, recipe: Recipe[Classifier], part: Dataset) -> Outcome:
     """Judge the dummy that expects the last move to go on, on the same part: long after a rise, flat after a fall."""
     p_up = recipe.persistence.predict(material.moves[span(part)])
     outcome = trade(material, part, np.where(material.moves[span(part)] > 0, 1.0, 0.0), Policy(0.75, 0.25))
     return replace(outcome, p_up=p_up[part.row - part.row[0]])
 
 
-def assess_pairs(material: Material, recipe: Recipe, part: Dataset, *, blocks: int) -> FloatArray:
+def assess_pairs(material: Material, recipe: Recipe[Classifier], part: Dataset, *, blocks: int) -> FloatArray:
     """Return what every pair of the recipe's sweep would have earned on blocks of its test part, for the PBO."""
     rows = span(part)
     return pair_returns(

@@ -16,7 +16,7 @@ from kalibre.evaluation.calibration import calibration_error
 from kalibre.evaluation.figures import DummyFigures, FoldFigures, ForecastFigures, Span, ThresholdMap, WindowFigures
 from kalibre.evaluation.gates import GateWindow
 from kalibre.evaluation.metrics import auc, auc_interval, brier, log_loss, log_loss_gain
-from kalibre.evaluation.walk_forward import Material, Outcome, Recipe, pooled_curve, pooled_trading
+from kalibre.evaluation.walk_forward import Classifier, Material, Outcome, Recipe, pooled_curve, pooled_trading
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _dummy(name: str, parts: Sequence[Outcome]) -> DummyFigures:
 
 
 def fold_figures(
-    number: int, parts: Mapping[str, Dataset], recipe: Recipe, outcome: Outcome, *, horizon_bars: int
+    number: int, parts: Mapping[str, Dataset], recipe: Recipe[Classifier], outcome: Outcome, *, horizon_bars: int
 ) -> FoldFigures:
     """Say how one fold did on its own test part."""
     error = calibration_error(outcome.p_up, outcome.y, horizon_bars=horizon_bars, seed=number)
@@ -142,7 +142,7 @@ def fold_figures(
     )
 
 
-def threshold_map(recipe: Recipe) -> ThresholdMap:
+def threshold_map(recipe: Recipe[Classifier]) -> ThresholdMap:
     """Return the sweep that a recipe chose its thresholds from."""
     surface = recipe.surface
     return ThresholdMap(

@@ -19,7 +19,7 @@ from kalibre.core.protocols import FloatArray
 from kalibre.core.settings import CostSettings, RiskSettings
 from kalibre.models._storage import plain_json, store_folder
 from kalibre.models.calibrator import Calibrator
-from kalibre.models.ensemble_version import is_ensemble
+from kalibre.models.ensemble_version import PREFIX, is_ensemble
 from kalibre.models.gradient_boosting import GradientBoosting
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ MODEL_FILE: Final = "model.txt"
 BUNDLE_FILE: Final = "bundle.json"
 MANIFEST_FILE: Final = "manifest.json"
 _FORMAT: Final = 2
-_MODEL_ID: Final = re.compile(r"[A-Za-z0-9._]+-[0-9]+[smhdw]-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
+_MODEL_ID: Final = re.compile(
+    r"[A-Za-z0-9._]+-[0-9]+[smhdw]-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}"
+    rf"|{PREFIX}[0-9a-f]{{12}}"
+)
 _EXAMPLE_ID: Final = "BTCUSDT-15m-20240131T120000Z-0123abcd"
 _OLDER_FORMATS: Final = (1,)
 """Format 1 said neither which label was learnt nor whether funding was charged, and its ids would come out different

@@ -174,7 +174,8 @@ def load_ensemble(models_dir: Path, model_id: str, digest: str | None = None) ->
     """
     if not _MODEL_ID.fullmatch(model_id):
         raise ModelError(
-            f"{model_id!r} is no id of an ensemble version, which reads like {_EXAMPLE_ID}, as `kalibre hub judge` prints it"
+            f"{model_id!r} is no id of an ensemble version, which reads like {_EXAMPLE_ID}, as "
+            "`kalibre hub judge` prints it"
         )
     path = models_dir / model_id / VERSION_FILE
     try:

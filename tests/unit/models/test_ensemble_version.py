@@ -51,7 +51,10 @@ def test_round_trip(version, tmp_path):
     assert version.model_id == PREFIX + version.digest[:12]
     again = load_ensemble(tmp_path, version.model_id, version.digest)
     assert (again.model_id, again.digest) == (version.model_id, version.digest)
-    plain = {"calibration": {"ece_calibrated": 0.012, "ece_band": [0.0, 0.02]}, "metrics": {"auc": 0.61, "unknown": None}}
+    plain = {
+        "calibration": {"ece_calibrated": 0.012, "ece_band": [0.0, 0.02]},
+        "metrics": {"auc": 0.61, "unknown": None},
+    }
     assert again == replace(version, **plain)
 
 
@@ -97,7 +100,9 @@ def test_one_replaced_as_a_whole_is_found(version, tmp_path):
         load_ensemble(tmp_path, stored.name)
 
 
-@pytest.mark.parametrize("model_id", ["", "..", f"{PREFIX}..", f"{PREFIX}0123456789ab/..", f"{PREFIX}0123456789AB", "x\0"])
+@pytest.mark.parametrize(
+    "model_id", ["", "..", f"{PREFIX}..", f"{PREFIX}0123456789ab/..", f"{PREFIX}0123456789AB", "x\0"]
+)
 def test_what_is_no_id_never_becomes_a_path(tmp_path, model_id):
     with pytest.raises(ModelError, match="is no id of an ensemble version") as caught:
         load_ensemble(tmp_path, model_id)
