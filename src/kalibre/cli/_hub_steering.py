@@ -1,10 +1,10 @@
-"""Verbs of `kalibre hub` that change something, each recorded: pause, restore, retrain, restart, ..."""
+"""Verbs of `kalibre hub` that change something, each recorded: pause, restore, retrain, restart, judge, ..."""
 
 from __future__ import annotations
 
 from getpass import getuser
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,9 +16,14 @@ from kalibre.cli.base import (
     SymbolOption,
     emit,
     opened_log,
+    progress,
     settings_of,
+    stored_bars,
 )
-from kalibre.core.errors import HubError
+from kalibre.core.errors import HubError, PromotionRefusedError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 verbs = typer.Typer()
 
@@ -140,3 +145,51 @@ def stop(name: WorkerArgument, as_json: JsonOption = False, config: ConfigOption
 def start(name: WorkerArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Start a worker that was stopped."""
     _supervised("start", name, as_json=as_json, config=config)
+
+
+@verbs.command(cls=Verb)
+def judge(
+    symbol: SymbolOption = None,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Let the policy follow the ensemble if every gate lets it.")
+    ] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Put the ensemble's recorded forecasts through the gates and store what was found; it acts once promoted."""
+    from dataclasses import asdict
+
+    from kalibre.cli.learning import show_verdict, study_summary
+    from kalibre.hub.ensemble_judge import check_followed, judge_ensemble
+    from kalibre.registry.promotion import promote as let_act
+    from kalibre.registry.store import Registry
+
+    settings = settings_of(config)
+    chosen = symbol or settings.market.symbols[0]
+    check_followed(settings, chosen, settings.market.timeframe)
+    promoted, refused = None, None
+    with opened_log(settings) as log, progress(as_json=as_json) as report:
+        study = judge_ensemble(log, stored_bars(log, settings, chosen), settings, progress=report).study
+        model = study["model_id"]
+        if promote:
+            note = "its recorded forecasts passed the gates"
+            try:
+                promoted = asdict(let_act(log, Registry(settings), settings, model, note=note, by=getuser()))
+            except PromotionRefusedError as error:
+                # The verdict is shown before the refusal, which `--json` cannot: it prints one object.
+                refused = error
+                if as_json:
+                    raise
+
+    def show(console: Console) -> None:
+        show_verdict(console, study, lang=settings.lang)
+        console.print(f"version  {model}", markup=False)
+        console.print(f"next     kalibre report --model {model}", markup=False)
+        if promoted is not None:
+            console.print(f"champion of {promoted['series']}: {model}", markup=False)
+        elif study["qualifies"]:
+            console.print(f'         kalibre promote {model} "why you trust it"', markup=False)
+
+    emit({**study_summary(study), "promoted": promoted}, as_json=as_json, show=show)
+    if refused is not None:
+        raise refused

@@ -82,11 +82,16 @@ def train(
         if study["qualifies"]:
             console.print(f'       kalibre promote {study["model_id"]} "why you trust it"', markup=False)
 
+    emit(study_summary(study), as_json=as_json, show=show)
+
+
+def study_summary(study: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a study without its sweep and curves, which only pictures need."""
     summary = {key: value for key, value in study.items() if key not in {"thresholds", "walk_forward", "final"}}
     for window in ("walk_forward", "final"):
         figures = study[window]
         summary[window] = figures and {key: value for key, value in figures.items() if key != "curve"}
-    emit(summary, as_json=as_json, show=show)
+    return summary
 
 
 def show_verdict(console: Console, study: Mapping[str, Any], *, lang: str) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kalibre.evaluation.backtest import FundingPaid
     from kalibre.log.protocol import EventLog
     from kalibre.models.bundle import ModelBundle
+    from kalibre.models.ensemble_version import EnsembleVersion
 
 Progress = Callable[[str, int, int], None]
 
@@ -75,8 +76,8 @@ def train_candidate(
     return Candidate(study=study, folder=folder, bundle=result.bundle)
 
 
-def record_model(log: EventLog, bundle: ModelBundle, now_ms: int) -> None:
-    """Write into the log that a model was stored."""
+def record_model(log: EventLog, bundle: ModelBundle | EnsembleVersion, now_ms: int) -> None:
+    """Write into the log that a model, or the ensemble as a version, was stored."""
     # A figure that could not be measured (too few samples for a calibration error) is None: the log holds no NaN.
     metrics = {
         name: float(value) if value is not None and math.isfinite(value) else None
@@ -146,10 +147,23 @@ def model_of(log: EventLog, settings: Settings) -> str:
     champion = log.latest("promotion", key=f"{key}|champion")
     if champion is not None and isinstance(champion.payload, Promotion) and champion.payload.model is not None:
         return champion.payload.model
-    newest = log.latest("model", key=key)
-    if newest is None or not isinstance(newest.payload, ModelTrained):
+    newest = _newest_model(log, key)
+    if newest is None:
         raise RegistryError(f"no model was trained for {key!r} yet: run `kalibre train` first, or name one by --model")
-    return newest.payload.model
+    return newest
+
+
+def _newest_model(log: EventLog, key: str) -> str | None:
+    """Return the model that was trained last; an ensemble version is none, it computes no forecast."""
+    from kalibre.models.ensemble_version import is_ensemble
+
+    before: int | None = None
+    while found := log.read(kinds={"model"}, key=key, upto=before, limit=1, descending=True):
+        payload = found[0].payload
+        if isinstance(payload, ModelTrained) and not is_ensemble(payload.model):
+            return payload.model
+        before = found[0].seq - 1
+    return None
 
 
 def forecasts(bundle: ModelBundle, bars: Bars) -> tuple[FloatArray, FloatArray, FloatArray]:
