@@ -12,11 +12,11 @@ from functools import partial
 from typing import NamedTuple
 
 from kalibre.core.errors import HubError, KalibreError, LogLockedError, LogUnavailableError
-from kalibre.core.events import Tick
-from kalibre.core.hub_events import Command
+from kalibre.core.events import Event, Tick
+from kalibre.core.hub_events import Checkpoint, Command
 from kalibre.core.protocols import Projection
 from kalibre.core.settings import Settings, make_home
-from kalibre.hub.checkpoints import Checkpoints, checkpoints_of, load_checkpoint
+from kalibre.hub.checkpoints import Checkpoints, Reason, checkpoints_of, load_checkpoint
 from kalibre.hub.worker_process import WorkerProcess
 from kalibre.learners.base import LearnerProjection, enabled_learners, learner_projection
 from kalibre.log.protocol import EventLog
@@ -88,12 +88,18 @@ class Keeper:
     """Lays down the checkpoints of the learners of a worker: hourly live, every 10,000 events in replay, on demand.
 
     The hour is that of recorded ticks. In a replay hours pass in a second, so there events are counted instead.
+
+    A demand is served once its learner has read up to it, so that the checkpoint holds what was known when it was asked
+    for. One that nobody was there to serve is served at the next start; of several the newest speaks for all.
     """
 
     def __init__(self, log: EventLog, learners: Mapping[str, tuple[Runner, LearnerProjection, Checkpoints]]) -> None:
         self._log, self._learners = log, learners
         self._events = dict.fromkeys(learners, 0)
         self._commands = log.last_position({"command"})
+        self._demands = {
+            name: position for name in learners if (position := _demanded(log, name, self._commands)) is not None
+        }
         self._ticks = 0
         self._hour: int | None = None
         self._live = False
@@ -112,10 +118,12 @@ class Keeper:
         last = self._log.last_position({"command"})
         if last > self._commands:
             for event in self._log.read(after=self._commands, kinds={"command"}):
-                asked = isinstance(event.payload, Command) and event.payload.verb == "checkpoint"
-                if asked and event.key in self._learners:
-                    self._lay_down(event.key, "demand")
+                if event.key in self._learners and _asks(event):
+                    self._demands[event.key] = event.seq
             self._commands = last
+        for name, position in list(self._demands.items()):
+            if self._learners[name][0].position >= position and self._lay_down(name, "demand"):
+                del self._demands[name]
 
     def _look_at_clock(self) -> None:
         position = self._log.last_position({"tick"})
@@ -132,14 +140,30 @@ class Keeper:
                 self._lay_down(name, "hourly")
         self._hour = hour
 
-    def _lay_down(self, name: str, reason: str) -> None:
+    def _lay_down(self, name: str, reason: Reason) -> bool:
+        """Lay one down; return whether to leave it at that: it is there, or cannot be for more than a moment."""
         runner, projection, checkpoints = self._learners[name]
         self._events[name] = 0
         try:
-            checkpoints.lay_down(self._log, runner, projection, reason)  # type: ignore[arg-type]
+            return checkpoints.lay_down(self._log, runner, projection, reason) is not None
         except KalibreError as error:
             # The learner goes on without: what it knows is in the log all the same.
             _logger.warning("no checkpoint of %s: %s", name, error)
+            return not isinstance(error, LogUnavailableError | LogLockedError)
+
+
+def _asks(event: Event) -> bool:
+    return isinstance(event.payload, Command) and event.payload.verb == "checkpoint"
+
+
+def _demanded(log: EventLog, learner: str, upto: int) -> int | None:
+    """Return the position of a learner's newest demand that no checkpoint has answered; None if there is none."""
+    asked = [event.seq for event in log.read(kinds={"command"}, key=learner, upto=upto) if _asks(event)]
+    if not asked:
+        return None
+    laid_down = (event.payload for event in log.read(after=asked[-1], kinds={"checkpoint"}, key=learner))
+    answers = (one for one in laid_down if isinstance(one, Checkpoint) and one.reason == "demand")
+    return None if any(one.position >= asked[-1] for one in answers) else asked[-1]
 
 
 def run_projections(names: Sequence[str], settings: Settings, process: WorkerProcess) -> None:
