@@ -10,11 +10,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kalibre.bars.calendars import AlwaysOpen, Calendar, get_calendar
 from kalibre.core.events import Event, Forecast, Outcome, new_event, series_key
 from kalibre.core.hub_events import Annotation, Bench, Benched, EnsembleForecast, League, Score, Standing
 from kalibre.core.protocols import State
 from kalibre.core.settings import Settings
-from kalibre.core.timeframe import DAY_MS, timeframe_ms
+from kalibre.core.timeframe import timeframe_ms
 from kalibre.evaluation import calibration, drift
 from kalibre.hub import ensemble
 from kalibre.hub._drift_watch import DriftWatch
@@ -31,7 +32,6 @@ WINDOW = 2_000
 _LEAST_TO_BENCH = 500
 _PATIENCE = 8
 """Horizons, in bars, after which an outcome that was not told is no longer waited for."""
-_YEAR_MS = 365 * DAY_MS
 
 
 class Waiting(NamedTuple):
@@ -57,6 +57,7 @@ class SeriesScore:
         context: Sequence[str],
         horizon_bars: int,
         step_ms: int,
+        bars_per_year: float,
         fee: float,
         window: int,
     ) -> None:
@@ -65,7 +66,7 @@ class SeriesScore:
         self.join = Join((*self._forecasters, ensemble.NAME, *context), horizon_bars=horizon_bars)
         self.periods, self._days = Periods(period_ms(step_ms)), Periods(bench_ms(step_ms))
         self._patience, self._n_bars = _PATIENCE * (horizon_bars + 1), 0
-        self._per_year = _YEAR_MS / step_ms / horizon_bars
+        self._per_year = bars_per_year / horizon_bars
         self._window = window
         self._ranked = (*self._forecasters, ensemble.NAME, *DUMMIES)
         self._tallies = {name: Tally(window, horizon_bars=horizon_bars) for name in self._ranked}
@@ -277,6 +278,8 @@ class ScorerProjection:
         What is foreseen, and what a side of a trade costs as a share of its value.
     window
         Newest matured forecasts that count.
+    calendar
+        The market's: how many bars a year has, which a year's Sharpe ratio goes by.
     """
 
     name = NAME
@@ -291,7 +294,9 @@ class ScorerProjection:
         horizon_bars: int,
         fee: float,
         window: int = WINDOW,
+        calendar: Calendar | None = None,
     ) -> None:
+        calendar = calendar or AlwaysOpen()
         self._series = {}
         for symbol, timeframe in series:
             key = series_key(symbol, timeframe)
@@ -301,10 +306,19 @@ class ScorerProjection:
                 context=context,
                 horizon_bars=horizon_bars,
                 step_ms=timeframe_ms(timeframe),
+                bars_per_year=calendar.bars_per_year(timeframe),
                 fee=fee,
                 window=window,
             )
-        settings = [sorted(self._series), sorted(forecasters), sorted(context), horizon_bars, fee, window]
+        settings = [
+            sorted(self._series),
+            sorted(forecasters),
+            sorted(context),
+            horizon_bars,
+            fee,
+            window,
+            calendar.name,
+        ]
         self.version = sha256((_code_digest() + json.dumps(settings)).encode()).hexdigest()[:16]
 
     def apply(self, event: Event) -> list[Event]:
@@ -351,15 +365,21 @@ def _code_digest() -> str:
     return sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def scorer_projection(settings: Settings) -> ScorerProjection:
-    """Make the scorer that the settings describe."""
+def context_of(settings: Settings) -> tuple[str, ...]:
+    """Return which annotators are waited for as well."""
     from kalibre.learners.base import enabled_learners
 
+    return tuple(name for name in enabled_learners(settings, "annotator") if name == REGIME)
+
+
+def scorer_projection(settings: Settings) -> ScorerProjection:
+    """Make the scorer that the settings describe."""
     market, costs = settings.market, settings.costs
     return ScorerProjection(
         [(symbol, market.timeframe) for symbol in market.symbols],
         ensemble.forecasters_of(settings),
-        context=[name for name in enabled_learners(settings, "annotator") if name == REGIME],
+        context=context_of(settings),
         horizon_bars=settings.model.horizon_bars,
         fee=(costs.fee_bps + costs.slippage_bps) / 10_000,
+        calendar=get_calendar(market.calendar),
     )

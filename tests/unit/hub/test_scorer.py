@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from tests.fakes.hub_streams import (
     SERIES,
     START_MS,
     STEP_MS,
+    TIMEFRAME,
     Market,
     Readers,
     close_of,
@@ -24,8 +26,11 @@ from tests.fakes.hub_streams import (
     told,
 )
 
+from kalibre.bars.calendars import get_calendar
 from kalibre.core.hub_events import Score, Standing
+from kalibre.core.settings import Settings
 from kalibre.hub._dummies import Dummies
+from kalibre.hub.scorer import scorer_projection
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 
@@ -97,6 +102,37 @@ def test_a_score_is_what_scikit_learn_says() -> None:
     assert score.ece is not None
     assert score.ece < 0.06  # it is calibrated
     assert scores(readers, "b")[-1][1].precision is None  # it never says up
+
+
+def test_a_years_sharpe_goes_by_the_bars_of_the_markets_year() -> None:
+    """Borsa Istanbul trades 32 quarters of an hour on some 250 days; a market that never closes, four times as many."""
+
+    def close(bar: int) -> int:
+        session, place = divmod(bar, 32)
+        return START_MS + (session * 96 + place + 1) * STEP_MS
+
+    market = Market(640, edge=0.6, closes=close)
+    streams = {"a": market.stream("a", market.knowing())}
+    sharpe: dict[str, Any] = {}
+    for name in ("24/7", "XIST"):
+        calendar = get_calendar(name)
+        readers = judged(streams, calendar=calendar)
+        score = scores(readers, "a")[-1][1]
+        n = score.n
+        p, up = np.array([market.knowing()(bar) for bar in range(n)]), market.log_return[:n]
+        earned = np.where(p > 0.5, up - 0.001, 0.0)
+        horizons = calendar.bars_per_year(TIMEFRAME) / HORIZON
+        assert score.sharpe == pytest.approx(earned.mean() / earned.std() * math.sqrt(horizons))
+        sharpe[name] = score.sharpe
+    assert sharpe["24/7"] / sharpe["XIST"] == pytest.approx(math.sqrt(35_040 / (250 * 32)), rel=0.03)
+
+
+def test_another_calendar_is_another_version_of_the_scorer(tmp_path: Path) -> None:
+    def settings(calendar: str) -> Settings:
+        return Settings(home=tmp_path, market={"calendar": calendar})  # type: ignore[arg-type]
+
+    versions = {scorer_projection(settings(name)).version for name in ("24/7", "XIST", "XNYS", "XIST")}
+    assert len(versions) == 3
 
 
 def test_a_figure_waits_for_fifty_matured_forecasts() -> None:
