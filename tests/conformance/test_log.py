@@ -166,6 +166,11 @@ def test_the_latest_is_by_position_or_by_event_time(log: EventLog, clock: Manual
     assert log.last_position({"bar", "tick"}) == 5
     assert log.last_position({"bar"}, key=KEY) == 4
     assert log.last_position(()) == 0
+    # Every revision counts, and what is known already does not count again.
+    assert log.counts({"bar", "tick", "kill"}) == {("bar", KEY): 4, ("tick", tick(1).key): 1}
+    log.append([bar(20, close=3.0)], writer="a")
+    assert log.counts({"bar"}) == {("bar", KEY): 4}
+    assert log.counts(()) == {}
 
 
 def test_a_transaction_is_all_or_nothing(log: EventLog) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -40,13 +39,8 @@ def _of_series(service: Service, symbol: str, key: str) -> Iterator[Sample]:
             yield "kalibre_hub_forecaster_log_loss", labels, score.log_loss
             yield "kalibre_hub_forecaster_ece", labels, score.ece
             yield "kalibre_hub_forecaster_accuracy", labels, score.accuracy
-    gaps, quarantined = hub.cell(f"{key}/gaps"), hub.cell(f"{key}/quarantine")
+    gaps = hub.cell(f"{key}/gaps")
     yield "kalibre_hub_gaps_open", {"symbol": symbol}, float(gaps.value["open"]) if gaps is not None else 0.0
-    yield "kalibre_hub_quarantined_total", {"symbol": symbol}, float(quarantined.value) if quarantined else 0.0
-    alarms = Counter((str(one["name"]), str(one["test"])) for one in hub.points(f"{key}/drift"))
-    for (name, test), count in alarms.items():
-        labels = {"symbol": symbol, "forecaster": name, "test": test}
-        yield "kalibre_hub_drift_alarms_total", labels, float(count)
 
 
 def _of_log(service: Service) -> Iterator[Sample]:
@@ -56,6 +50,17 @@ def _of_log(service: Service) -> Iterator[Sample]:
 
     log = service.log()
     yield "kalibre_hub_log_head", {}, float(log.head())
+    # A counter may never fall: the log counts its events, while the board keeps the newest ones only.
+    counts, market = log.counts({"drift", "quarantine"}), service.settings.market
+    symbols = {series_key(symbol, market.timeframe): symbol for symbol in market.symbols}
+    for key, symbol in symbols.items():
+        yield "kalibre_hub_quarantined_total", {"symbol": symbol}, float(counts.get(("quarantine", key), 0))
+    for (kind, key), count in counts.items():
+        # The key of an alarm is series|forecaster|test.
+        series, *rest = key.rsplit("|", 2)
+        if kind == "drift" and series in symbols and len(rest) == 2:
+            labels = {"symbol": symbols[series], "forecaster": rest[0], "test": rest[1]}
+            yield "kalibre_hub_drift_alarms_total", labels, float(count)
     for name in (*enabled_learners(service.settings), *JUDGED):
         progress = log.progress(name)
         if progress is not None:

@@ -97,6 +97,14 @@ class Session(ABC):
         where, parameters = _streams_where(kinds, key)
         return int(self.rows(f"SELECT coalesce(max(last_seq), 0) FROM streams WHERE {where}", parameters)[0][0])
 
+    def counts(self, kinds: Collection[str]) -> dict[tuple[str, str], int]:
+        """Return how many events there are of each kind and key."""
+        if not kinds:
+            return {}
+        where, parameters = _streams_where(kinds, None)
+        found = self.rows(f"SELECT kind, key, events FROM streams WHERE {where} ORDER BY kind, key", parameters)
+        return {(kind, key): int(events) for kind, key, events in found}
+
     def read(
         self,
         *,

@@ -252,6 +252,10 @@ class PooledLog(ABC):
         """Return the position of the last event of these kinds."""
         return self._ask(lambda session: session.last_position(kinds, key=key))
 
+    def counts(self, kinds: Collection[str]) -> dict[tuple[str, str], int]:
+        """Return how many events there are of each kind and key."""
+        return self._ask(lambda session: session.counts(kinds))
+
     def progress(self, projection: str) -> Progress | None:
         """Return how far a projection has read."""
         return self._ask(lambda session: session.progress(projection))

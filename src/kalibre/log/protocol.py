@@ -89,6 +89,10 @@ class Reader(Protocol):
         """Return the position of the last event of these kinds, 0 if there is none; cheap at any size."""
         ...
 
+    def counts(self, kinds: Collection[str]) -> dict[tuple[str, str], int]:
+        """Return how many events there are of each kind and key, every revision counted; cheap at any size."""
+        ...
+
     def progress(self, projection: str) -> Progress | None:
         """Return how far a projection has read, None if it never ran."""
         ...
