@@ -11,15 +11,14 @@ import logging
 import math
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from kalibre.core.errors import HubError, KalibreError, SnapshotError
 from kalibre.core.events import new_event
-from kalibre.core.hub_events import Checkpoint
+from kalibre.core.hub_events import Checkpoint, Command
 from kalibre.core.settings import Settings
-from kalibre.hub._copies import Copies, adopting
+from kalibre.hub._copies import Copies, adopting, newest_and_daily
 from kalibre.learners.base import LearnerProjection
 from kalibre.log.failpoints import failpoint
 from kalibre.log.protocol import EventLog
@@ -54,14 +53,15 @@ class Checkpoints:
     newest
         How many of the newest are kept, beside one for each day (UTC) and the pinned ones.
     copies
-        Any address that fsspec knows (`s3://...`, `file:///...`), where each is copied to as well; empty for none.
+        Any address that fsspec knows (`s3://...`, `file:///...`), where each is copied to as well, and kept by the same
+        rule; empty for none.
     """
 
     def __init__(self, folder: Path, learner: str, *, newest: int, copies: str = "") -> None:
         self.learner = learner
         self.snapshots = Snapshots(folder, learner, keep=self._kept)
         self._newest = newest
-        self._copies = Copies(copies, self.snapshots) if copies else None
+        self._copies = Copies(copies, self.snapshots, newest=newest, pinned=self._pinned) if copies else None
 
     # --- what there is ------------------------------------------------------------------------------------------------
 
@@ -166,13 +166,7 @@ class Checkpoints:
         Positions begin anew where changed code reads the log again, so they do not say what is new.
         """
         made = sorted(folders, key=lambda folder: (int(folder.name) == position, _made_ms(folder)), reverse=True)
-        chosen, days = set(made[: self._newest]), set[str]()
-        for folder in made:
-            day = datetime.fromtimestamp(_made_ms(folder) / 1_000, tz=UTC).strftime("%Y-%m-%d")
-            if day not in days:
-                days.add(day)
-                chosen.add(folder)
-        return chosen
+        return newest_and_daily([(folder, _made_ms(folder)) for folder in made], newest=self._newest)
 
     def lay_down(self, log: EventLog, runner: Runner, projection: LearnerProjection, reason: Reason) -> str | None:
         """Save what a learner knows and record that it was done; return the digest, None if nothing is known yet.
@@ -195,10 +189,13 @@ class Checkpoints:
             reason=reason,
             metrics=figures_of(projection),
         )
+        # Where the folder of the pinned ones was lost, the log still knows whom a restore named.
+        commands = (event.payload for event in log.read(kinds={"command"}, key=self.learner))
+        named = {one.checkpoint for one in commands if isinstance(one, Command) and one.checkpoint}
         log.append([new_event(self.learner, max(closes, default=0), payload)], writer=WRITER)
         failpoint("checkpoints.recorded")
         if self._copies is not None:
-            self._copies.copy(folder)
+            self._copies.copy(folder, named=named)
         return digest
 
     def wait_for_copy(self, timeout_s: float) -> None:

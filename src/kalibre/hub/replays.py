@@ -14,6 +14,8 @@ from kalibre.core.settings import Settings
 def replay_settings(settings: Settings, path: Path, *, speed: str, folder: Path | None) -> Settings:
     """Return the settings under which a file is played: the market's own, its bars from the file, a home of its own.
 
+    Its checkpoints go nowhere else: at the market's address they would take the place of the market's.
+
     Raises
     ------
     UsageError
@@ -30,6 +32,7 @@ def replay_settings(settings: Settings, path: Path, *, speed: str, folder: Path 
         update={
             "home": home.absolute(),
             "market": market.model_copy(update={"source": "replay", "source_options": options}),
+            "hub": settings.hub.model_copy(update={"checkpoint_copies": ""}),
         }
     )
 

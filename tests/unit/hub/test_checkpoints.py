@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -401,6 +402,146 @@ def test_what_comes_while_a_copy_is_on_its_way_is_copied_next(
         except HubError:
             found.append(False)
     assert found == [True, False, False, True]  # the first, and the newest of those that came meanwhile
+
+
+def copies_at(address: str) -> dict[int, list[str]]:
+    """Return the names of the files of each copy, by its position."""
+    fs, path = fsspec.url_to_fs(address)
+    fs.invalidate_cache()
+    found: dict[int, list[str]] = {}
+    for name in fs.find(path):
+        folder, _, file = name.rpartition("/")
+        found.setdefault(int(folder.rpartition("/")[2].partition("-")[0]), []).append(file)
+    return found
+
+
+@pytest.fixture
+def dated(monkeypatch: pytest.MonkeyPatch, address: str) -> dict[int, int]:
+    """Return by position on which day the far side says that a copy was made."""
+    fs, _ = fsspec.url_to_fs(address)
+    days: dict[int, int] = {}
+
+    def modified(self: Any, path: str) -> datetime:
+        position = int(path.rpartition("/")[0].rpartition("/")[2].partition("-")[0])
+        return datetime.fromtimestamp(1_700_000_000 + days.get(position, 0) * DAY_S + position, tz=UTC)
+
+    monkeypatch.setattr(type(fs), "modified", modified)
+    return days
+
+
+def send(checkpoints: Checkpoints, position: int, *, named: Collection[str] = ()) -> str:
+    """Save a state and copy it, as laying it down does."""
+    digest = laid(checkpoints, position)
+    assert checkpoints._copies is not None
+    checkpoints._copies.copy(checkpoints.snapshots.folder / f"{position:020d}", named=named)
+    checkpoints.wait_for_copy(20.0)
+    return digest
+
+
+def test_copies_are_kept_by_the_same_rule(tmp_path: Path, address: str, dated: dict[int, int]) -> None:
+    checkpoints = kept(tmp_path, copies=address)
+    for position in range(1, 21):
+        dated[position] = (position - 1) // 4  # four a day
+        send(checkpoints, position)
+    assert sorted(copies_at(address)) == [4, 8, 12, 16, 18, 19, 20]
+    assert all(len(files) == 3 for files in copies_at(address).values())
+    send(checkpoints, 7)  # other code reads the log again: positions begin anew
+    assert 7 in copies_at(address), "the one that was copied just now stays"
+
+
+def test_a_copy_that_its_caller_names_stays(tmp_path: Path, address: str, dated: dict[int, int]) -> None:
+    checkpoints = kept(tmp_path, newest=1, copies=address)
+    digest = send(checkpoints, 1)
+    for position in (2, 3):
+        send(checkpoints, position, named={digest})
+    assert sorted(copies_at(address)) == [1, 3]
+
+
+def test_one_that_is_pinned_here_stays_there(tmp_path: Path, address: str, dated: dict[int, int]) -> None:
+    checkpoints = kept(tmp_path, newest=1, copies=address)
+    digest = send(checkpoints, 1)
+    checkpoints.pin(digest)
+    for position in (2, 3, 4):
+        send(checkpoints, position)
+    assert sorted(copies_at(address)) == [1, 4]
+    shutil.rmtree(checkpoints.snapshots.folder)
+    assert kept(tmp_path, newest=1, copies=address).load(digest)["n"] == 1
+
+
+def test_the_log_says_whom_a_restore_named_where_the_folder_was_lost(
+    log: EventLog, tmp_path: Path, address: str
+) -> None:
+    checkpoints, digest = copied(log, tmp_path, address)
+    checkpoints.pin(digest)
+    log.append([command("honest", "restore", 7, checkpoint=digest)], writer="command")
+    runner, projection = running(log, tmp_path)
+    runner.catch_up()
+    shutil.rmtree(checkpoints.snapshots.folder)  # another machine, the same log
+    again = kept(tmp_path, newest=1, copies=address)
+    for event in EVENTS[300:303]:
+        log.append([event], writer="source")
+        runner.catch_up()
+        again.lay_down(log, runner, projection, "demand")
+        again.wait_for_copy(20.0)
+    assert len(copies_at(address)) == 2
+    shutil.rmtree(again.snapshots.folder)
+    assert kept(tmp_path, copies=address).load(digest)
+
+
+def test_what_a_kill_left_half_made_goes_after_a_day(tmp_path: Path, address: str, dated: dict[int, int]) -> None:
+    checkpoints = kept(tmp_path, newest=1, copies=address)
+    send(checkpoints, 1)
+    fs, path = fsspec.url_to_fs(address)
+    for name in [name for name in fs.find(path) if name.endswith("manifest.json")]:
+        fs.rm_file(name)
+    send(checkpoints, 2)
+    assert sorted(copies_at(address)) == [1, 2], "it may be on its way"
+    dated[3] = 2
+    send(checkpoints, 3)
+    assert sorted(copies_at(address)) == [2, 3]
+
+
+@pytest.mark.parametrize("fails", ["ls", "modified", "rm", "rm_file", "put_file"])
+def test_a_far_side_that_fails_stops_nothing(
+    log: EventLog, tmp_path: Path, address: str, fails: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fs, _ = fsspec.url_to_fs(address)
+    log.append(EVENTS, writer="source")
+    runner, projection = running(log, tmp_path)
+    checkpoints = kept(tmp_path, newest=1, copies=address)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise ConnectionError("the line is dead")
+
+    with pytest.MonkeyPatch.context() as harm:
+        harm.setattr(type(fs), fails, refuse)
+        for _ in range(3):
+            runner.step()
+            assert checkpoints.lay_down(log, runner, projection, "demand") is not None
+            checkpoints.wait_for_copy(20.0)
+    assert "the line is dead" in caplog.text
+    assert len(log.read(kinds={"checkpoint"})) == 3
+    runner.step()
+    digest = checkpoints.lay_down(log, runner, projection, "demand")
+    checkpoints.wait_for_copy(20.0)
+    whole = [position for position, files in copies_at(address).items() if "manifest.json" in files]
+    assert len(whole) == 1, "once it is back, what was left is taken away"
+    shutil.rmtree(checkpoints.snapshots.folder)
+    assert kept(tmp_path, copies=address).load(str(digest))
+
+
+def test_something_else_at_the_address_is_left_alone(tmp_path: Path, address: str, dated: dict[int, int]) -> None:
+    checkpoints = kept(tmp_path, newest=1, copies=address)
+    send(checkpoints, 1)
+    fs, path = fsspec.url_to_fs(f"{address}/{checkpoints.snapshots.folder.name}")
+    fs.pipe_file(f"{path}/readme.txt", b"mine")
+    fs.makedirs(f"{path}/12-mine", exist_ok=True)
+    fs.pipe_file(f"{path}/12-mine/manifest.json", b"mine")
+    for position in (2, 3):
+        send(checkpoints, position)
+    assert len(fs.ls(path, detail=False)) == 3
+    assert fs.cat_file(f"{path}/readme.txt") == b"mine"
+    assert fs.cat_file(f"{path}/12-mine/manifest.json") == b"mine"
 
 
 def test_settings_say_where_and_how_many(tmp_path: Path) -> None:
