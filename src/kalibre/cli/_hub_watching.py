@@ -1,8 +1,8 @@
-"""Verbs of `kalibre hub` that only look: status, show, league, checkpoints."""
+"""Verbs of `kalibre hub` that only look: status, show, league, checkpoints, jobs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from kalibre.core.settings import Settings
+    from kalibre.log.jobs import JobRow
+    from kalibre.log.protocol import EventLog
 
 verbs = typer.Typer()
 
@@ -39,9 +41,13 @@ def check_known(settings: Settings, learner: str) -> None:
 
 @verbs.command(cls=Verb)
 def status(as_json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Show workers with the age of their heartbeats, and how far each projection has read; exit code 3 if one fails."""
+    """Show workers with the age of their heartbeats, how far each projection has read, and who waits for whom.
+
+    Exit code 3 if a worker fails or is waited for in vain.
+    """
     from kalibre.hub.roster import roster
     from kalibre.hub.up import behind, readers, run_dir
+    from kalibre.hub.waits import waits
 
     settings = settings_of(config)
     workers = [
@@ -68,6 +74,7 @@ def status(as_json: JsonOption = False, config: ConfigOption = None) -> None:
             for name in reading
         ]
         head = log.head()
+        waiting = [{**one._asdict(), "text": one.text} for one in waits(log, settings)]
     silent = [row["worker"] for row in workers if row["phase"] != "stopped" and float(str(row["age_s"])) > 30]
 
     def show(console: Console) -> None:
@@ -80,12 +87,16 @@ def status(as_json: JsonOption = False, config: ConfigOption = None) -> None:
             if rows:
                 console.print(table)
                 console.print()
+        for wait in waiting:
+            mend = f" ({wait['mend']})" if wait["mend"] else ""
+            console.print(f"{wait['reader']} of {wait['series']}: {wait['text']}{mend}", markup=False)
         if not workers:
             console.print("no worker has run in this home: start the hub with `kalibre hub up`")
         console.print(f"{head:,} events in the log")
 
-    emit({"workers": workers, "projections": places, "head": head, "silent": silent}, as_json=as_json, show=show)
-    if silent or not workers:
+    told = {"workers": workers, "projections": places, "head": head, "silent": silent, "waits": waiting}
+    emit(told, as_json=as_json, show=show)
+    if silent or not workers or any(wait["mend"] for wait in waiting):
         raise typer.Exit(EXIT_DEGRADED)
 
 
@@ -211,3 +222,62 @@ def checkpoints(learner: LearnerArgument, as_json: JsonOption = False, config: C
         console.print(table if rows else f"{learner} has none yet: ask for one with `kalibre hub checkpoint {learner}`")
 
     emit({"checkpoints": rows}, as_json=as_json, show=print_it)
+
+
+@verbs.command(cls=Verb)
+def jobs(
+    state: Annotated[
+        Literal["queued", "running", "done", "failed", "skipped"] | None,
+        typer.Option("--state", help="Only jobs that stand like this."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="So many of the newest.")] = 20,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """List the jobs that were queued last, newest first: where each stands, and what was last told of it."""
+    from kalibre.log.jobs import Jobs
+
+    settings = settings_of(config)
+    with opened_log(settings) as log:
+        queue = Jobs(log)
+        rows = [_job_told(log, row) for row in queue.rows(states=None if state is None else [state], limit=limit)]
+        counts = queue.counts()
+
+    def print_it(console: Console) -> None:
+        from rich.markup import escape
+        from rich.table import Table
+
+        from kalibre.core.clock import to_text
+
+        table = Table("job", "state", "attempt", "due, Istanbul", "", "last", box=None, padding=(0, 2, 0, 0))
+        for row in rows:
+            until = ""
+            if row["state"] == "running":
+                until = f"leased to {row['owner']} until {to_text(row['lease_until_ms'])}"
+            elif row["state"] == "queued" and row["ready_ms"] > row["due_ms"]:
+                until = f"again from {to_text(row['ready_ms'])}"
+            attempt = f"{row['attempt']} of {row['max_attempts']}"
+            last = f"{to_text(row['last_at_ms'])}: {row['last']}"
+            table.add_row(*map(escape, (row["id"], row["state"], attempt, to_text(row["due_ms"]), until, last)))
+        if rows:
+            console.print(table)
+        told = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        console.print(told or "no job was ever queued: `kalibre hub retrain` queues one")
+
+    emit({"jobs": rows, "counts": counts}, as_json=as_json, show=print_it)
+
+
+def _job_told(log: EventLog, row: JobRow) -> dict[str, Any]:
+    """Return a job as its row says, with what its newest event says of it."""
+    import msgspec
+
+    from kalibre.core.hub_events import Job
+
+    name = f"{row.name}|{row.key}"
+    newest = log.latest("job", key=name)
+    told = newest.payload if newest is not None else None
+    last, at_ms = "", 0
+    if newest is not None and isinstance(told, Job):
+        at_ms = newest.recorded_at
+        last = told.detail or ", ".join(f"{key} {value}" for key, value in told.result.items())
+    return {**msgspec.to_builtins(row), "id": name, "last": last or row.state, "last_at_ms": at_ms}

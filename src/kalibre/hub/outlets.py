@@ -9,12 +9,14 @@ from collections.abc import Callable
 from kalibre.core.errors import KalibreError, LogLockedError, LogUnavailableError
 from kalibre.core.settings import Settings
 from kalibre.hub.retraining import Retraining
+from kalibre.hub.waits import WaitsWatch
 from kalibre.hub.worker_process import WorkerProcess
 from kalibre.log.outbox import Outbox
 from kalibre.log.protocol import EventLog
 
 _PAUSE_S = 0.1
 _PUMP_S = 5.0
+_LOOK_S = 30.0
 _ALERT_AGE_MS = 24 * 3_600_000
 """A trouble is worth telling also to who was not to be reached for hours; a forecast is not."""
 _logger = logging.getLogger(__name__)
@@ -35,7 +37,8 @@ def deliver(log: EventLog, settings: Settings, process: WorkerProcess) -> None:
         mirror = RedisMirror(settings.hub.redis_url, log)
         closing.append(mirror.close)
         outboxes.append(Outbox(log, "redis", KINDS, mirror.deliver))
-    pumped_s = 0.0
+    waits = WaitsWatch(log, settings)
+    pumped_s = looked_s = 0.0
     try:
         while not process.should_stop():
             head, moved = log.head(), 0
@@ -48,6 +51,9 @@ def deliver(log: EventLog, settings: Settings, process: WorkerProcess) -> None:
             if time.monotonic() - pumped_s > _PUMP_S:
                 pumped_s = time.monotonic()
                 _pump(dispatcher.pump)
+            if time.monotonic() - looked_s > _LOOK_S:
+                looked_s = time.monotonic()
+                _pump(waits.look)
             if not moved:
                 log.wait(head, _PAUSE_S, process.should_stop)
     finally:
@@ -56,7 +62,7 @@ def deliver(log: EventLog, settings: Settings, process: WorkerProcess) -> None:
 
 
 def _pump(pump: Callable[[], object]) -> None:
-    """Send what quiet hours or a target that was away held back."""
+    """Do what is done now and then; what fails is done again at its next turn."""
     try:
         pump()
     except KalibreError as error:
