@@ -1,12 +1,10 @@
-"""A real PM2 from npm runs ecosystem.config.js: it starts, restarts and stops every job of it."""
+"""A real PM2 from npm runs ecosystem.config.js: the orchestrator, which is our supervisor, and one job per learner."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,6 +26,19 @@ import os, sys, threading
 sys.path.insert(0, {source!r})
 from kalibre.hub.worker_process import adopt
 
+if sys.argv[1:3] == ["hub", "up"]:
+    from dataclasses import replace
+
+    from kalibre.core.settings import load_settings
+    from kalibre.hub.supervisor import Supervisor
+    from kalibre.hub.up import run_dir, worker_specs
+
+    assert sys.argv[3:] == ["--no-learners"]
+    settings = load_settings()
+    specs = worker_specs(settings, config=None, environment={{}}, learners=False)
+    specs = [replace(one, command=[sys.argv[0], "hub", "worker", one.name]) for one in specs]
+    Supervisor(specs, run_dir=run_dir(settings), on_state=print).run()
+    sys.exit()
 assert sys.argv[1:3] == ["hub", "worker"]
 with adopt(sys.argv[3], heartbeat_limit_s=1.5) as worker:
     threads = {{name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS")}}
@@ -98,48 +109,48 @@ def test_pm2_runs_the_orchestrator_and_one_job_per_learner(pm2: Pm2, tmp_path: P
     first = wait_for(lambda: len(online()) == len(names) and online(), 60, "every worker's heartbeat")
     assert set(first) == names
     jobs = jobs_of(pm2)
+    assert set(jobs) == {"orchestrator", *LEARNERS}
     told = {name: (job["pm2_env"]["namespace"], job["pid"]) for name, job in jobs.items()}
-    expected = {name: ("orchestrator" if name in APART else "learners", first[name]) for name in names}
-    assert told == expected
+    supervisor = told.pop("orchestrator")[1]
+    assert told == {name: ("learners", first[name]) for name in LEARNERS}
+    assert {parent_of(first[name]) for name in APART} == {supervisor}
     assert all(job["pm2_env"]["max_memory_restart"] > 0 for job in jobs.values())
 
-    # What is killed is started again; so is what hangs, which ends itself and says where.
-    os.kill(first["online"] if "online" in first else first["ingest"], signal.SIGKILL)
-    (tmp_path / "home" / "hang-judges").touch()
-    killed = "online" if "online" in first else "ingest"
-    again = wait_for(
-        lambda: (
-            (now := online())
-            and len(now) == len(names)
-            and {now[killed], now["judges"]} - set(first.values()) == {now[killed], now["judges"]}
-            and now
-        ),
-        60,
-        "the return of both",
-    )
-    assert {name for name in names if again[name] != first[name]} == {killed, "judges"}
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        assert "Timeout" in Path(jobs["judges"]["pm2_env"]["pm_err_log_path"]).read_text(encoding="utf-8")
-    words = Path(jobs["api"]["pm2_env"]["pm_out_log_path"]).read_text(encoding="utf-8")
+    def renewed(some: set[str], before: dict[str, int]) -> dict[str, int]:
+        def there() -> dict[str, int] | None:
+            now = online()
+            return now if len(now) == len(names) and not {now[name] for name in some} & set(before.values()) else None
+
+        now = wait_for(there, 60, f"the return of {some}")
+        assert {name for name in names if now[name] != before[name]} == some
+        return dict(now)
+
+    # What is killed is started again, by PM2 or by the orchestrator; so is what hangs: it ends itself and says where.
+    killed, hung, inner = LEARNERS[0], LEARNERS[1], "ingest"
+    os.kill(first[killed], signal.SIGKILL)
+    os.kill(first[inner], signal.SIGKILL)
+    (tmp_path / "home" / f"hang-{hung}").touch()
+    again = renewed({killed, hung, inner}, first)
+    assert "Timeout" in Path(jobs[hung]["pm2_env"]["pm_err_log_path"]).read_text(encoding="utf-8")
+    words = Path(jobs[killed]["pm2_env"]["pm_out_log_path"]).read_text(encoding="utf-8")
     assert "threads {'OMP_NUM_THREADS': '1', 'POLARS_MAX_THREADS': '1'}" in words
 
     pm2("restart", "learners")
-    renewed = wait_for(
-        lambda: (
-            (now := online())
-            and len(now) == len(names)
-            and not {now[n] for n in LEARNERS} & set(again.values())
-            and now
-        ),
-        60,
-        "learners that were started again",
-    )
-    assert {name: renewed[name] for name in APART} == {name: again[name] for name in APART}
+    again = renewed(set(LEARNERS), again)
+    pm2("restart", "orchestrator")
+    again = renewed(set(APART), again)
+    # An orchestrator that is killed leaves none of its workers behind, and comes back with all of them.
+    os.kill(jobs_of(pm2)["orchestrator"]["pid"], signal.SIGKILL)
+    again = renewed(set(APART), again)
 
     pm2("stop", "all")
     assert {seen.name for seen in roster(run_dir) if seen.stopped} == names, "each said goodbye"
     assert all(job["pm2_env"]["status"] == "stopped" for job in jobs_of(pm2).values())
-    assert not any(Path(f"/proc/{pid}").exists() for pid in renewed.values())
+    assert not any(Path(f"/proc/{pid}").exists() for pid in again.values())
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
 
 
 def test_pm2_runs_the_learners_that_the_settings_name(tmp_path: Path) -> None:
@@ -147,6 +158,7 @@ def test_pm2_runs_the_learners_that_the_settings_name(tmp_path: Path) -> None:
     script = f"console.log(JSON.stringify(require({json.dumps(str(DEPLOY / 'ecosystem.config.js'))}).apps))"
     env = {name: value for name, value in os.environ.items() if not name.startswith("KALIBRE_")}
     everything = json.loads(run(node, "-e", script, env=env).stdout)
+    assert [app["name"] for app in everything] == ["orchestrator", *sorted(LEARNERS)]
     assert [app["name"] for app in everything if app["namespace"] == "learners"] == sorted(LEARNERS)
     assert {app["script"] for app in everything} == {"kalibre"}
     assert len({app["cron_restart"] for app in everything}) == len(everything), "not all at once"

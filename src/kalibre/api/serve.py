@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING
 
 from kalibre.api.app import create_app
+from kalibre.api.logins import reachable_at
 from kalibre.core.errors import SettingsError
 from kalibre.core.settings import Settings
 
@@ -76,7 +77,8 @@ def serve(
     if login is not None:
         login(address, f"{address}{app.service.sessions.new_login()}")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    _run(_server(app), listener, None if beat is None else _beating(app, beat))
+    with reachable_at(settings.home / "run", address):
+        _run(_server(app), listener, None if beat is None else _beating(app, beat))
 
 
 def bind(host: str, port: int) -> socket.socket:

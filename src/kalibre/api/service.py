@@ -17,6 +17,7 @@ from kalibre.api.counters import Counters
 from kalibre.api.guard import Guard
 from kalibre.api.hub_view import HubView
 from kalibre.api.live import HEARTBEAT_LIMIT_S, LiveView, Picture, SeriesView
+from kalibre.api.logins import Logins, logins_dir
 from kalibre.api.sessions import Sessions
 from kalibre.core.clock import Clock, SystemClock, span_text
 from kalibre.core.errors import ApiError
@@ -61,7 +62,10 @@ class Service:
         keys, self.session_key = keys_of(settings.api)
         self.clock = clock or SystemClock()
         self.sessions = Sessions(
-            self.clock, file=settings.home / "run" / "sessions.json", place=str(settings.home.absolute())
+            self.clock,
+            file=settings.home / "run" / "sessions.json",
+            place=str(settings.home.absolute()),
+            logins=Logins(logins_dir(settings.home), self.clock),
         )
         self.guard = Guard(settings.api, keys, self.sessions)
         # Nobody needs the keys in clear from here on.

@@ -17,12 +17,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from kalibre.api.logins import LOGIN_LASTS_MS, Logins
 from kalibre.core.clock import Clock
 from kalibre.core.settings import SCOPES
 
 LOGIN_PATH = "/login"
-LOGIN_LASTS_MS = 60 * 60 * 1000
-"""A one-time address that nobody used goes out after an hour."""
 SESSION_LASTS_MS = 12 * 60 * 60 * 1000
 """A session ends after twelve hours, used or not."""
 MOST_SESSIONS = 64
@@ -56,6 +55,8 @@ class Sessions:
         Where sessions are kept over a restart, as hashes, for this user alone. None: in memory.
     place
         What tells this server's cookie from that of another one on this machine, for cookies do not know ports.
+    logins
+        One-time logins that another process of this home may make; None: only this one makes any.
 
     Examples
     --------
@@ -69,8 +70,11 @@ class Sessions:
     True
     """
 
-    def __init__(self, clock: Clock, *, file: Path | None = None, place: str = "") -> None:
+    def __init__(
+        self, clock: Clock, *, file: Path | None = None, place: str = "", logins: Logins | None = None
+    ) -> None:
         self._clock = clock
+        self._kept_logins = logins
         self._file = file
         self._lock = threading.Lock()
         self._logins: dict[bytes, tuple[frozenset[str], int]] = {}
@@ -104,10 +108,10 @@ class Sessions:
                 # Every one is compared, equally long whichever it is.
                 if hmac.compare_digest(known, digest) and ends_ms > self._clock.now_ms():
                     found = known
-            if found is None:
-                return None
-            scopes, _ = self._logins.pop(found)
-        return self.open(scopes)
+            scopes = None if found is None else self._logins.pop(found)[0]
+        if scopes is None and self._kept_logins is not None:
+            scopes = self._kept_logins.redeem(token)
+        return None if scopes is None else self.open(scopes)
 
     def open(self, scopes: frozenset[str]) -> str:
         """Open a session and return its secret, for a caller who has proved who it is by other means."""

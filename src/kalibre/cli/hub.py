@@ -43,6 +43,9 @@ def up(
     folder: Annotated[Path | None, typer.Option("--folder", help="Home of a replay; default: in home/replay.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Of the page; 0 takes a free one.")] = None,
     once: Annotated[bool, typer.Option("--once", help="End when a replay has been played and read.")] = False,
+    learners: Annotated[
+        bool, typer.Option("--learners/--no-learners", help="Without them each runs by itself: hub worker NAME.")
+    ] = True,
     config: ConfigOption = None,
 ) -> None:
     """Start everything: ingest, learners, ensemble, scorer, jobs, alerts, server and page."""
@@ -58,7 +61,7 @@ def up(
         raise UsageError("--once ends with a replay, and the market does not end: add --replay FILE")
     environment = environment_of(settings, ["market"])
     environment["KALIBRE_API__PORT"] = str(settings.api.port)
-    run(settings, config=config, environment=environment, once=once, say=say)
+    run(settings, config=config, environment=environment, once=once, learners=learners, say=say)
 
 
 _ANNOUNCED = "kalibre-hub "
@@ -96,6 +99,20 @@ def worker(
         from kalibre.hub.services import run_worker
 
         run_worker(name, settings, process)
+
+
+@hub.command(cls=Verb)
+def login(as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Print a fresh address that logs you in to the page once, within an hour; the server goes on undisturbed."""
+    from kalibre.api.logins import Logins, address_of, logins_dir
+    from kalibre.api.sessions import LOGIN_PATH
+    from kalibre.core.clock import SystemClock
+    from kalibre.hub.up import run_dir
+
+    settings = settings_of(config)
+    address = address_of(run_dir(settings))
+    told = f"{address}{LOGIN_PATH}?token={Logins(logins_dir(settings.home), SystemClock()).new()}"
+    emit({"address": address, "login": told}, as_json=as_json, show=lambda console: console.print(told, markup=False))
 
 
 @hub.command(cls=Verb)

@@ -67,4 +67,5 @@ def demo_settings(home: Path, *, lang: str, port: int, once: bool) -> Settings:
         features={"higher_timeframes": ("4h",)},
         costs={"fee_bps": 0.2, "slippage_bps": 0.5},
         api={"port": port},
+        hub={"checkpoint_copies": ""},
     )

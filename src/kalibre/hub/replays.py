@@ -38,8 +38,9 @@ def replay_settings(settings: Settings, path: Path, *, speed: str, folder: Path 
 
 
 def environment_of(settings: Settings, sections: Sequence[str]) -> dict[str, str]:
-    """Return what workers have to be told, as `KALIBRE_*` variables: home and these sections of the settings."""
+    """Return what workers have to be told, as `KALIBRE_*` variables: home, copies and these sections."""
     told = {"KALIBRE_HOME": str(settings.home.absolute())}
+    told["KALIBRE_HUB__CHECKPOINT_COPIES"] = settings.hub.checkpoint_copies
     for section in sections:
         for name, value in getattr(settings, section).model_dump(mode="json").items():
             told[f"KALIBRE_{section.upper()}__{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)

@@ -15,6 +15,7 @@ from kalibre.hub.supervisor import Supervisor
 from kalibre.hub.worker import groups, members, projections
 from kalibre.hub.worker_process import read_beat
 from kalibre.hub.worker_spec import WorkerSpec
+from kalibre.learners.base import enabled_learners
 from kalibre.log.protocol import EventLog
 
 _MB = 1024 * 1024
@@ -27,7 +28,12 @@ def run_dir(settings: Settings) -> Path:
 
 
 def worker_specs(
-    settings: Settings, *, config: Path | None, environment: Mapping[str, str], page: bool = True
+    settings: Settings,
+    *,
+    config: Path | None,
+    environment: Mapping[str, str],
+    page: bool = True,
+    learners: bool = True,
 ) -> list[WorkerSpec]:
     """Return every worker that the settings ask for.
 
@@ -39,8 +45,13 @@ def worker_specs(
         What the command line says instead of the file, as `KALIBRE_*` variables.
     page
         Whether the server and its page run too.
+    learners
+        Whether the learners run too; elsewhere each then is a worker of its own.
     """
     running = groups(settings)
+    if not learners:
+        apart = set(enabled_learners(settings))
+        running = {name: members for name, members in running.items() if not apart.issuperset(members)}
     names = ["api"] if page else []
     names += ["ingest", *running, "jobs", "outbox"]
     specs = []
@@ -70,12 +81,15 @@ def up(
     environment: Mapping[str, str] | None = None,
     once: bool = False,
     page: bool = True,
+    learners: bool = True,
     say: Callable[[str, str], None],
 ) -> None:
     """Run the hub until SIGINT or SIGTERM or, with `once`, until a replay has been played and everything has read it.
 
     Parameters
     ----------
+    learners
+        Whether they run too; without them each is started by whoever watches over it, as PM2 does.
     say
         Is told the name of a worker and each line that it writes.
 
@@ -87,7 +101,7 @@ def up(
     make_home(settings.home)
     chronicle = Chronicle(settings, lambda name: _members(name, settings), lambda: _open(settings))
     supervisor = Supervisor(
-        worker_specs(settings, config=config, environment=environment or {}, page=page),
+        worker_specs(settings, config=config, environment=environment or {}, page=page, learners=learners),
         run_dir=run_dir(settings),
         on_state=chronicle,
         on_line=say,

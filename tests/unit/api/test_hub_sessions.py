@@ -10,7 +10,8 @@ import pytest
 
 from kalibre.api.auth import ApiKeys
 from kalibre.api.guard import Guard
-from kalibre.api.sessions import LOGIN_LASTS_MS, MOST_SESSIONS, SESSION_LASTS_MS, Sessions
+from kalibre.api.logins import LOGIN_LASTS_MS
+from kalibre.api.sessions import MOST_SESSIONS, SESSION_LASTS_MS, Sessions
 from kalibre.core.clock import ManualClock
 from kalibre.core.errors import ApiError
 from kalibre.core.settings import ApiSettings
