@@ -1,4 +1,4 @@
-"""What the doctor finds in the hub: workers that fell silent or failed, readers that lag, targets that refuse."""
+"""What the doctor finds in the hub: workers that fell silent or failed, readers that lag or wait, deaf targets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LAG = 10_000
 
 def hub_findings(settings: Settings) -> list[Finding]:
     """Look at the hub of this home; nothing where none ever ran. Changes nothing."""
-    return [*_workers(settings), *_readers(settings), *_targets(settings)]
+    return [*_workers(settings), *_readers(settings), *_waits(settings), *_targets(settings)]
 
 
 def _workers(settings: Settings) -> Iterator[Finding]:
@@ -58,6 +58,13 @@ def _readers(settings: Settings) -> Iterator[Finding]:
         yield Finding(name, "degraded", f"it is {lag:,} positions behind the log", "kalibre hub up")
     for name, state in failed.items():
         yield Finding(f"worker {name}", "degraded", f"it is in error: {state.reason}", f"kalibre hub restart {name}")
+
+
+def _waits(settings: Settings) -> Iterator[Finding]:
+    from kalibre.hub.waits import waits_of
+
+    for one in waits_of(settings):
+        yield Finding(f"{one.reader} of {one.series}", "degraded" if one.mend else "ok", one.text, one.mend)
 
 
 def _names(settings: Settings) -> tuple[str, ...]:
