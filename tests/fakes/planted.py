@@ -7,7 +7,7 @@ from itertools import groupby
 
 import msgspec
 import numpy as np
-from tests.fakes.hub_streams import START_MS, STEP_MS, SYMBOL, TIMEFRAME, Market
+from tests.fakes.hub_streams import START_MS, STEP_MS, SYMBOL, TIMEFRAME, Market, Voice
 from tests.fakes.models import bar_events
 
 from kalibre.core.bars import Bars
@@ -55,14 +55,22 @@ def bars_of(known: Market, *, seed: int = 2) -> Bars:
 
 
 def recorded(
-    log: EventLog, known: Market, *, settings: Settings = SETTINGS, late: Callable[[int], bool] = lambda bar: False
+    log: EventLog,
+    known: Market,
+    *,
+    settings: Settings = SETTINGS,
+    late: Callable[[int], bool] = lambda bar: False,
+    online: Voice | None = None,
+    champion: Voice = lambda bar: None,
 ) -> Bars:
-    """Write the market, what two forecasters say of it and what the ensemble makes of that; return its bars."""
+    """Write the market, what a learner (by default one that knows) and a champion (by default silent) say of it, and
+    what the ensemble makes of that; return its bars.
+    """
     bars = bars_of(known)
     log.append(bar_events(bars), writer="test")
     streams = [
-        known.stream("online", known.knowing(), horizon=HORIZON, late=late),
-        known.stream("champion", known.shuffled(5), horizon=HORIZON),
+        known.stream("online", online or known.knowing(), horizon=HORIZON, late=late),
+        known.stream("champion", champion, horizon=HORIZON),
     ]
     days = range(START_MS, START_MS + known.n * STEP_MS + 2 * DAY_MS, DAY_MS)
     nobody = [new_event(f"{SYMBOL}|{TIMEFRAME}", day, Benched(names=(), changes={})) for day in days]

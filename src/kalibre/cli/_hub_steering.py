@@ -183,6 +183,8 @@ def judge(
 
     def show(console: Console) -> None:
         show_verdict(console, study, lang=settings.lang)
+        if study["without_champion"]:
+            console.print("judged without the champion, which falls silent once the ensemble acts", markup=False)
         console.print(f"version  {model}", markup=False)
         console.print(f"next     kalibre report --model {model}", markup=False)
         if promoted is not None:

@@ -78,6 +78,8 @@ class Record:
         Why further forecasts are not among these, each reason with its count; quoted where there are too few.
     doubtful
         Forecasts that the log, read again, does not give: each counts as a column that fails the verification.
+    without_champion
+        Whether a champion spoke, whose word was left out: it falls silent once the ensemble acts.
     """
 
     close_time: NDArray[np.int64]
@@ -87,6 +89,7 @@ class Record:
     weights: Mapping[str, float] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
     doubtful: int = 0
+    without_champion: bool = False
 
 
 @dataclass(frozen=True)
@@ -323,6 +326,7 @@ class _Judgement:
         return {
             "ensemble": sorted(self.record.forecasters),
             "code": self.record.code,
+            "without_champion": self.record.without_champion,
             "model": model.model_dump(mode="json", include={"horizon_bars", "folds", "threshold_pairs", "seed"}),
             **self.settings.model_dump(mode="json", include={"costs", "risk"}),
             "funding": self.material.funding is not None,

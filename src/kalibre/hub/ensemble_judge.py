@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from kalibre.core.clock import Clock, SystemClock
 from kalibre.core.errors import HubError, UsageError
-from kalibre.core.events import Event, Forecast, series_key
+from kalibre.core.events import Event, Forecast, Outcome, series_key
 from kalibre.core.hub_events import EnsembleForecast
 from kalibre.core.settings import Settings
-from kalibre.hub.ensemble import EnsembleProjection, ensemble_projection, forecasters_of
+from kalibre.hub.ensemble import CHAMPION, NAME, EnsembleProjection, ensemble_projection, forecasters_of
 from kalibre.log.protocol import EventLog, Progress
 from kalibre.log.replay import Feeder, close, read_on
 
@@ -76,9 +77,10 @@ def judge_ensemble(
 
     check_followed(settings, bars.symbol, bars.timeframe)
     now_ms = (clock or SystemClock()).now_ms()
+    record = read_record(log, settings, bars.symbol, progress=progress)
     result = judge_recorded(
         bars,
-        read_record(log, settings, bars.symbol, progress=progress),
+        record,
         settings,
         log=log,
         calendar=get_calendar(settings.market.calendar),
@@ -86,7 +88,11 @@ def judge_ensemble(
         created_at_ms=now_ms,
         funding=load_funding(log, bars),
     )
-    study = {**result.as_dict(), "funding_missing": missing_funding(log, bars)}
+    study = {
+        **result.as_dict(),
+        "funding_missing": missing_funding(log, bars),
+        "without_champion": record.without_champion,
+    }
     folder = store_ensemble(settings.models_dir, result.bundle)
     store_study(settings, study)
     record_model(log, result.bundle, now_ms)
@@ -117,6 +123,9 @@ def read_record(log: EventLog, settings: Settings, symbol: str, *, progress: Rep
     this code is on record with and that it does not say again (or says and is not on record with) was not made from
     what the log holds: it is `doubtful`, and the verification gate refuses it.
 
+    Once the ensemble is champion, no model is. So what is judged of such a bar is what the ensemble would have said of
+    it without the champion: else it could pass on a word that falls silent the moment it acts.
+
     Raises
     ------
     HubError
@@ -133,23 +142,23 @@ def read_record(log: EventLog, settings: Settings, symbol: str, *, progress: Rep
     recorded = _recorded(log, f"{key}|{projection.name}", upto=log.head())
     forecasters = tuple(sorted(forecasters_of(settings)))
     report = progress or (lambda stage, done, total: None)
-    said, late = _said_again(log, projection, key, forecasters, upto=read.seq, report=report)
+    again = _read_again(log, settings, key, forecasters, upto=read.seq, report=report)
 
     closes, p_up, weights = list[int](), list[float](), dict[str, float]()
     left_out, doubtful = Counter[str](), 0
-    for close_ms in sorted(recorded.keys() | said.keys()):
-        revisions, again = recorded.get(close_ms, []), said.get(close_ms)
+    for close_ms in sorted(recorded.keys() | again.said.keys()):
+        revisions, said = recorded.get(close_ms, []), again.said.get(close_ms)
         first = next((event for event in revisions if not event.revision), None)
-        if _doubtful(first, revisions, again, since=read.since, certain=certain):
+        if _doubtful(first, revisions, said, since=read.since, certain=certain):
             doubtful += 1
-        if first is None or (again is None and first.seq > certain):
+        if first is None or (said is None and first.seq > certain):
             continue
-        word = _word(first)
-        if again is None or not _agree(word, again):
+        word = again.without_champion.get(close_ms)
+        if said is None or word is None or not _agree(_word(first), said):
             left_out[OTHERWISE] += 1
-        elif word.p_up is None:
+        elif word.p_up is None or said.p_up is None:
             left_out[SILENT] += 1
-        elif close_ms in late:
+        elif close_ms in again.late:
             left_out[LATE] += 1
         else:
             closes.append(close_ms)
@@ -164,6 +173,7 @@ def read_record(log: EventLog, settings: Settings, symbol: str, *, progress: Rep
         weights={name: weight / len(closes) for name, weight in weights.items()},
         left_out=dict(left_out),
         doubtful=doubtful,
+        without_champion=again.champion_spoke,
     )
 
 
@@ -215,25 +225,48 @@ def _recorded(log: EventLog, key: str, *, upto: int) -> dict[int, list[Event]]:
     return found
 
 
-def _said_again(
-    log: EventLog, projection: EnsembleProjection, key: str, forecasters: Sequence[str], *, upto: int, report: Report
-) -> tuple[dict[int, EnsembleForecast], set[int]]:
-    """Let a fresh ensemble read the log; return what it says of a series, and the bars at which a forecaster was late.
+class _Again(NamedTuple):
+    """What a fresh ensemble says of a series when it reads the log."""
 
-    Nobody could have acted on an ensemble that waited for a forecaster whose bar was old news.
-    """
-    feeder = Feeder(projection, log)
-    said: dict[int, EnsembleForecast] = {}
-    late: set[int] = set()
-    for number, event in enumerate(read_on(log, projection.reads, 0, upto)):
+    said: dict[int, EnsembleForecast]
+    without_champion: dict[int, EnsembleForecast]
+    late: set[int]
+    """Bars of which a forecaster spoke when they were old news: nobody could have acted on who waited for it."""
+    champion_spoke: bool
+
+
+def _read_again(
+    log: EventLog, settings: Settings, key: str, forecasters: Sequence[str], *, upto: int, report: Report
+) -> _Again:
+    """Let two fresh ensembles read the log, one of which never hears the champion."""
+    whole, others = ensemble_projection(settings), ensemble_projection(settings)
+    feeders = (Feeder(whole, log), Feeder(others, log))
+    found = _Again({}, {}, set(), champion_spoke=False)
+    kept = (found.said, found.without_champion)
+    spoke = False
+    for number, event in enumerate(read_on(log, whole.reads, 0, upto)):
         if number % _EVERY == 0:
             report("record", event.seq, upto)
-        if isinstance(event.payload, Forecast) and event.payload.late and not event.revision:
-            series, _, name = event.key.rpartition("|")
-            if series == key and name in forecasters:
-                late.add(event.event_time)
-        for emitted in feeder.feed(event):
-            if emitted.key == f"{key}|{projection.name}" and isinstance(emitted.payload, EnsembleForecast):
-                said[emitted.event_time] = emitted.payload
+        series, _, name = event.key.rpartition("|")
+        if isinstance(event.payload, Forecast) and series == key and not event.revision:
+            if event.payload.late and name in forecasters:
+                found.late.add(event.event_time)
+            spoke |= name == CHAMPION and event.payload.p_up is not None
+        for feeder, says, heard in zip(feeders, kept, (event, _muted(event, name)), strict=True):
+            for emitted in feeder.feed(heard) if heard is not None else ():
+                if emitted.key == f"{key}|{NAME}" and isinstance(emitted.payload, EnsembleForecast):
+                    says[emitted.event_time] = emitted.payload
     report("record", upto, upto)
-    return said, late
+    return found._replace(champion_spoke=spoke)
+
+
+def _muted(event: Event, name: str) -> Event | None:
+    """Return an event as it would be if the ensemble were champion: the champion's forecasts abstain, none matures."""
+    if name != CHAMPION:
+        return event
+    if isinstance(event.payload, Outcome):
+        return None
+    if not isinstance(event.payload, Forecast):
+        return event
+    silent = msgspec.structs.replace(event.payload, score=None, p_up=None, abstained="the ensemble is champion")
+    return msgspec.structs.replace(event, payload=silent)

@@ -31,7 +31,7 @@ Change = Callable[[Event], Event | None]
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EventLog, Bars]]:
     with open_log(f"sqlite:///{tmp_path_factory.mktemp('told') / 'log.sqlite'}") as log:
-        yield log, recorded(log, KNOWN)
+        yield log, recorded(log, KNOWN, champion=KNOWN.shuffled(5))
 
 
 @pytest.fixture
@@ -66,17 +66,42 @@ def ensemble_of(event: Event) -> EnsembleForecast | None:
 # --- what counts ------------------------------------------------------------------------------------------------------
 
 
-def test_what_it_said_is_read_as_it_was_said(told, settings):
-    log, _ = told
-    record = read_record(log, settings, SYMBOL)
-    said = [event for event in log.read(kinds={"ensemble"}) if event.payload.p_up is not None]
+def test_what_it_said_is_read_as_it_was_said(tmp_path, settings):
+    with open_log(f"sqlite:///{tmp_path / 'said.sqlite'}") as log:
+        recorded(log, market(600))
+        record = read_record(log, settings, SYMBOL)
+        said = [event for event in log.read(kinds={"ensemble"}) if event.payload.p_up is not None]
+    assert len(said) > 300
     assert record.close_time.tolist() == [event.event_time for event in said]
     assert record.p_up.tolist() == [event.payload.p_up for event in said]
-    assert record.doubtful == 0
+    assert (record.doubtful, record.without_champion) == (0, False)
     assert record.forecasters == ("champion", "online")
-    assert record.left_out == {SILENT: N_BARS - len(said)}
+    assert record.left_out == {SILENT: 600 - len(said)}
     assert sum(record.weights.values()) == pytest.approx(1.0)
     assert record.weights["online"] > 0.8
+
+
+def test_the_champion_is_left_out_as_it_will_be_when_the_ensemble_acts(told, tmp_path, settings):
+    """Whatever the champion said, what is judged is what the ensemble says where the champion is silent."""
+    with_champion = read_record(told[0], settings, SYMBOL)
+    assert (with_champion.doubtful, with_champion.without_champion) == (0, True)
+    with open_log(f"sqlite:///{tmp_path / 'silent.sqlite'}") as log:
+        recorded(log, KNOWN)
+        without = read_record(log, settings, SYMBOL)
+    assert with_champion.p_up.tolist() == without.p_up.tolist()
+    assert with_champion.weights == without.weights
+    recorded_then = [event.payload.p_up for event in told[0].read(kinds={"ensemble"}) if event.payload.p_up is not None]
+    assert with_champion.p_up.tolist() != recorded_then, "the champion had a part in what was said"
+
+
+def test_an_ensemble_that_only_repeats_the_champion_does_not_qualify(tmp_path, settings):
+    with open_log(f"sqlite:///{tmp_path / 'repeats.sqlite'}") as log:
+        bars = recorded(log, KNOWN, online=KNOWN.shuffled(3), champion=KNOWN.knowing())
+        said = [event.payload.p_up or 0.5 for event in log.read(kinds={"ensemble"})]
+        assert np.mean((np.array(said) > 0.5) == KNOWN.up) > 0.65, "on record it knows a lot"
+        study = judge(log, bars, settings).study
+    assert {"auc", "log_loss", "dsr"} <= {gate["name"] for gate in study["gates"] if not gate["passed"]}
+    assert study["without_champion"] is True
 
 
 def test_a_bar_at_which_a_forecaster_was_late_does_not_count(tmp_path, settings):
