@@ -18,6 +18,7 @@ from kalibre.bars.timeline import Timeline
 from kalibre.core.bars import Bar
 from kalibre.core.protocols import FloatArray
 from kalibre.models.bundle import ModelBundle
+from kalibre.models.ensemble_version import EnsembleVersion
 from kalibre.trading.engine import (
     BUY,
     CASH,
@@ -91,6 +92,8 @@ class Book:
     model_id: str | None = None
     digest: str | None = None
     bundle: ModelBundle | None = None
+    version: EnsembleVersion | None = None
+    """The ensemble as it was judged, where it holds the role: its forecasts are recorded, not computed."""
     policy: Policy | None = None
     problem: str = ""
     """Why the model cannot act; empty if it can."""
@@ -110,6 +113,12 @@ class Book:
     """Opened at, closed at (infinity: open), quantity, and the scale that it was bought in; oldest first."""
     base: tuple[int, float] = (-1, 0.0)
     """Bar (open time; -1: none) and cash that the day's base was valued at."""
+
+    @property
+    def horizon_bars(self) -> int:
+        """Return the horizon that its forecasts are about; 1 where nobody makes any."""
+        holder = self.bundle or self.version
+        return 1 if holder is None else holder.horizon_bars
 
     @property
     def traded(self) -> bool:

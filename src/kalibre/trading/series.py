@@ -25,7 +25,9 @@ from kalibre.core.protocols import FloatArray
 from kalibre.core.settings import RiskSettings
 from kalibre.core.timeframe import timeframe_ms
 from kalibre.features.engine import FeatureEngine, FeatureSpec
+from kalibre.models.acting import Acting
 from kalibre.models.bundle import ModelBundle
+from kalibre.models.ensemble_version import EnsembleVersion
 from kalibre.trading.book import Book, Moment
 from kalibre.trading.engine import new_ledger
 from kalibre.trading.funding import FundingRates, Owed
@@ -36,7 +38,7 @@ VOLATILITY = "realised_volatility_20"
 _ROLES = ("champion", "challenger")
 _WHOLE, _BARS, _SCALE = range(3)
 """How much of the past is not what the features have seen: nothing, bars only, or the scale of prices too."""
-LoadModel = Callable[[str, str | None], ModelBundle]
+LoadModel = Callable[[str, str | None], Acting]
 
 
 def sizing_volatility(bars: Bars) -> FloatArray:
@@ -182,7 +184,12 @@ class SeriesState:
     @property
     def reach_bars(self) -> int:
         """How many bars the features look back on that somebody forecasts or sizes by."""
-        used = {_name(book.bundle.spec) for book in self.books.values() if book.bundle is not None}
+        used = set()
+        for book in self.books.values():
+            if book.bundle is not None:
+                used.add(_name(book.bundle.spec))
+            elif book.version is not None:
+                used.add(self._default)  # what the forecasters of the ensemble look at
         engines = [self._engines[name] for name in used or {self._default}]
         return max(engine.warmup for engine in (self._volatility, *engines))
 
@@ -258,21 +265,24 @@ class SeriesState:
         self._load(book)
 
     def _load(self, book: Book) -> None:
-        book.bundle, book.policy, book.problem = None, None, ""
+        book.bundle, book.version, book.policy, book.problem = None, None, None, ""
         if book.model_id is None:
             return
-        bundle = None
+        acting = None
         if not book.failure:
             try:
-                bundle = self._load_model(book.model_id, book.digest)
+                acting = self._load_model(book.model_id, book.digest)
             except (KalibreError, OSError) as error:
                 # Another look may find it: what is found now is said, and holds until somebody promotes it again.
                 book.failure, book.told = f"{error}; once it is there, promote it again", False
-        if bundle is None:
+        if acting is None:
             book.problem = f"model {book.model_id} cannot act: {book.failure}"
             return
         try:
-            self._equip(book, bundle)
+            if isinstance(acting, EnsembleVersion):
+                self._follow(book, acting)
+            else:
+                self._equip(book, acting)
         except KalibreError as error:
             book.problem = f"model {book.model_id} cannot act: {error}"
 
@@ -299,6 +309,16 @@ class SeriesState:
                 engine.batch(history)
             self._specs[name], self._engines[name] = bundle.spec, engine
         book.bundle = bundle
+
+    def _follow(self, book: Book, version: EnsembleVersion) -> None:
+        if (version.symbol, version.timeframe) != (self.symbol, self.timeframe):
+            raise KalibreError(
+                f"it is the ensemble of {version.symbol} {version.timeframe}, these are bars of {self.symbol} "
+                f"{self.timeframe}: promote the one of this series"
+            )
+        check_label(version.label, version.horizon_bars)
+        book.policy = Policy(version.entry_threshold, version.exit_threshold)
+        book.version = version
 
     # --- state --------------------------------------------------------------------------------------------------------
 
