@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import socket
@@ -19,6 +20,7 @@ from tests.fakes.serving import Server, running_server
 
 from kalibre.core.events import BarQuarantined, Forecast, new_event
 from kalibre.core.hub_events import Alert, Command, Job, WorkerState
+from kalibre.hub.worker_process import Heart, mark_ended
 from kalibre.log import open_log
 from kalibre.log.protocol import EventLog
 
@@ -337,6 +339,23 @@ def test_what_is_fresh_is_not_greyed_until_nothing_is_heard(browser: Browser, se
 
 
 _ATTACK = "<script>window.hit=1</script><img src=x onerror='window.hit=1'>"
+
+
+def test_a_worker_that_died_is_offline_before_the_log_says_so(
+    browser: Browser, server: Server, home: Path, log: EventLog
+) -> None:
+    """As where the disk is full, and nothing can be recorded."""
+    heart = Heart("outbox", home / "run")
+    heart.beat(5)
+    online = WorkerState(state="online", pid=os.getpid(), restarts=0, reason="")
+    log.append([new_event("outbox", int(time.time() * 1000), online)], writer="supervisor")
+    chip = "#workers-body tr[data-key=outbox] .chip"
+    with opened(browser, server.address) as watched:
+        page = logged_in(watched)
+        page.wait_for_selector(f"{chip}.online", timeout=10_000)
+        mark_ended(home / "run" / "outbox.beat", os.getpid())
+        page.wait_for_selector(f"{chip}.offline", timeout=5_000)
+    heart.close()
 
 
 def test_whatever_a_log_holds_is_text(browser: Browser, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from kalibre.hub import sessions
 from kalibre.hub.notify import VARIABLES
 from kalibre.hub.watch import Ending
-from kalibre.hub.worker_process import DUMP_SIGNAL, RESTARTS, RUN, SUFFIX, SUPERVISOR, Beat, read_beat
+from kalibre.hub.worker_process import DUMP_SIGNAL, RESTARTS, RUN, SUFFIX, SUPERVISOR, Beat, mark_ended, read_beat
 from kalibre.hub.worker_spec import THREADS, WorkerSpec
 
 _LINES, _LONGEST_LINE = 60, 1_000
@@ -192,10 +192,11 @@ class Child:
         self.signal(DUMP_SIGNAL)
 
     def bury(self) -> int:
-        """After its end: kill what it left behind, close the pipe; return how many were killed."""
+        """After its end: kill what it left behind, close the pipe, mark its heartbeat; return how many were killed."""
         left = 0
         if self._process is not None:
             left = sessions.kill(self._process.pid)
+            mark_ended(self._beat_path, self._process.pid)
             self._process = None
         self._unspawned = None
         if self.pipe >= 0:

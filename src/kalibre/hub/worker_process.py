@@ -28,7 +28,7 @@ from kalibre.hub import notify
 SUPERVISOR, RUN, RESTARTS = "KALIBRE_HUB_SUPERVISOR", "KALIBRE_HUB_RUN", "KALIBRE_HUB_RESTARTS"
 """Environment variables by which the supervisor tells a child its process id, its run folder and its restarts."""
 
-STARTING, ONLINE, STOPPED = "starting", "online", "stopped"
+STARTING, ONLINE, STOPPED, ENDED = "starting", "online", "stopped", "ended"
 SLOW_PHASES = frozenset({STARTING, "recovering", "compiling"})
 """Phases in which a worker may be silent for longer: imports, compilation, reading the log again."""
 
@@ -102,6 +102,32 @@ def read_beat(path: Path) -> Beat | None:
         cpu_s=cpu_s,
         phase=phase.rstrip(b"\0").decode("utf-8", "replace"),
     )
+
+
+def mark_ended(path: Path, pid: int) -> None:
+    """Write into the heartbeat file of a process that is dead that it has ended, unless it said so itself.
+
+    Done by its supervisor, in place: whoever reads heartbeats knows it at once, also where the log is full and cannot
+    take the news.
+    """
+    beat = read_beat(path)
+    if beat is None or beat.pid != pid or beat.phase == STOPPED:
+        return
+    # A disk that refuses even this leaves the reader with the beat's age.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(descriptor, _packed(beat, phase=ENDED), 0)
+        finally:
+            os.close(descriptor)
+
+
+def _packed(beat: Beat, *, phase: str) -> bytes:
+    content = _FORM.pack(
+        *(_MAGIC, beat.pid, beat.count, beat.beat_ns, beat.started_ns, beat.position, beat.restarts, beat.rss_bytes),
+        *(beat.cpu_s, phase.encode()[:24]),
+    )
+    return content + zlib.crc32(content).to_bytes(4, "little")
 
 
 class Heart:

@@ -162,6 +162,7 @@ def test_workers_start_in_order_and_stop_in_reverse_and_the_deaf_are_killed(tmp_
     ]
     assert all(gone(state.pid) for _, state in told.all)
     assert [seen.stopped for seen in roster(tmp_path)] == [True, False, True], "the deaf one could not say so"
+    assert [seen.beat.phase for seen in roster(tmp_path)] == ["stopped", "ended", "stopped"], "its supervisor did"
 
 
 def test_what_a_worker_is_given(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.fakes.hub_supervised import ROOT, wait_for
 
 from kalibre.core.errors import HubError
 from kalibre.hub.roster import roster
-from kalibre.hub.worker_process import SUPERVISOR, Heart, adopt, read_beat
+from kalibre.hub.worker_process import SUPERVISOR, Heart, adopt, mark_ended, read_beat
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -49,6 +49,26 @@ def test_a_beat_says_what_was_said(tmp_path: Path) -> None:
     heart.close(7)
     (seen,) = roster(tmp_path)
     assert (seen.name, seen.stopped, seen.beat.position) == ("a", True, 7)
+
+
+def test_of_one_that_died_its_supervisor_says_so_and_of_no_other(tmp_path: Path) -> None:
+    heart, path = Heart("a", tmp_path, restarts=3), tmp_path / "a.beat"
+    heart.beat(9)
+    before = read_beat(path)
+    assert before is not None
+    mark_ended(path, before.pid + 1)
+    assert read_beat(path) == before, "the beat is another process's"
+    mark_ended(path, before.pid)
+    after = read_beat(path)
+    assert after is not None
+    assert (after.phase, after.mark, after.position, after.beat_ns) == ("ended", before.mark, 9, before.beat_ns)
+    heart.close(9)
+    stopped = read_beat(path)
+    assert stopped is not None
+    mark_ended(path, stopped.pid)
+    assert read_beat(path) == stopped, "it had said itself that it stopped"
+    mark_ended(tmp_path / "b.beat", 1)
+    assert not (tmp_path / "b.beat").exists()
 
 
 def test_beats_that_come_thick_and_fast_are_not_all_written(tmp_path: Path) -> None:
