@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from kalibre.api.served import CalibrationView, PolicyView, ServedModel
+from kalibre.api.served import CalibrationView, PolicyView, ServedEnsemble, ServedModel
 
 Action = Literal["ENTRY", "EXIT", "HOLD"]
 
@@ -51,15 +51,16 @@ class Standing(msgspec.Struct, frozen=True):
 
     `holding` says whether the role's paper ledger is long (None: it has none); `decided` is the paper engine's recorded
     decision on this very bar, with its reasons; `problem` says why there is no forecast; `vacant` that no model has the
-    role.
+    role; `on_its_way` that the problem is none that a person has to mend: the ensemble speaks when it does.
     """
 
-    model: ServedModel | None = None
+    model: ServedModel | ServedEnsemble | None = None
     p_up: float | None = None
     problem: str = ""
     holding: bool | None = None
     decided: Decided | None = None
     vacant: bool = False
+    on_its_way: bool = False
 
 
 def decide(p_up: float, entry_threshold: float, exit_threshold: float, *, holding: bool | None) -> tuple[Action, str]:
@@ -130,7 +131,9 @@ def answer(
     )
 
 
-def _as_decided(decided: Decided, p_up: float, model: ServedModel, *, holding: bool | None) -> tuple[Action, list[str]]:
+def _as_decided(
+    decided: Decided, p_up: float, model: ServedModel | ServedEnsemble, *, holding: bool | None
+) -> tuple[Action, list[str]]:
     """Repeat a recorded decision; where bars that came later make another forecast, only if it would be taken again."""
     reasons = list(decided.reasons)
     if decided.p_up is not None and math.isclose(decided.p_up, p_up, rel_tol=1e-9):

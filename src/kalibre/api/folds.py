@@ -191,6 +191,11 @@ class Ledger:
             return self._order.side == "buy"
         return self._account.quantity > 0
 
+    @property
+    def decided_ms(self) -> int:
+        """Close of the newest bar that was decided on, by whichever model; 0 before the first."""
+        return self._signal_ms
+
     def decided(self, as_of_ms: int | None, model_id: str) -> Decided | None:
         """Return the recorded decision on the bar closing at `as_of_ms`, if this model took it."""
         if self._signal is None or self._signal_ms != as_of_ms or self._signal.model != model_id:

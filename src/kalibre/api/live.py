@@ -18,7 +18,7 @@ import msgspec
 
 from kalibre.api.answers import Standing
 from kalibre.api.folds import FeatureFold, Ledger
-from kalibre.api.served import ServedModel
+from kalibre.api.served import ServedEnsemble, ServedModel, served
 from kalibre.bars.timeline import Timeline
 from kalibre.core.clock import to_text
 from kalibre.core.errors import CalendarError, KalibreError
@@ -42,6 +42,7 @@ from kalibre.registry.champion import Alias, ChampionFollower, Holder
 if TYPE_CHECKING:
     from kalibre.log.protocol import EventLog
 
+Served = ServedModel | ServedEnsemble
 ROLES: tuple[Alias, ...] = ("champion", "challenger")
 HEARTBEAT_LIMIT_S = 10.0
 """A picture older than this is no picture: the thread that draws it has stopped or hangs."""
@@ -185,9 +186,9 @@ class LiveView:
                 self._publish(replace(self.picture, problem=problem, ready=False))
                 self._stop.wait(self._retry_s)
 
-    def _begin(self, log: EventLog) -> tuple[ChampionFollower[ServedModel], int]:
+    def _begin(self, log: EventLog) -> tuple[ChampionFollower[Served], int]:
         """Draw the picture of the log as it is now; return who follows its models, and the position."""
-        follower = ChampionFollower(log, self._settings.models_dir, prepare=ServedModel)
+        follower = ChampionFollower(log, self._settings.models_dir, prepare=served)
         self._folds.clear()
         self._ledgers.clear()
         position = log.head()
@@ -264,13 +265,13 @@ class LiveView:
                         self._ledgers.setdefault((series, known), Ledger()).take(event)
         return picture
 
-    def _fold_missing(self, log: EventLog, follower: ChampionFollower[ServedModel], position: int) -> None:
+    def _fold_missing(self, log: EventLog, follower: ChampionFollower[Served], position: int) -> None:
         """Fold the history of every feature set that a model needs and that is not folded yet; drop those unused."""
         needed: dict[tuple[str, str], ServedModel] = {}
         for series in self._series:
             for role in ROLES:
                 holder = follower.current.get((series, role))
-                if holder is not None and holder.prepared is not None:
+                if holder is not None and isinstance(holder.prepared, ServedModel):
                     needed[series, holder.prepared.features_key] = holder.prepared
         for place in set(self._folds) - set(needed):
             del self._folds[place]
@@ -283,7 +284,7 @@ class LiveView:
     def _touch(self) -> None:
         self._beat = time.monotonic()
 
-    def _draw(self, picture: Picture, follower: ChampionFollower[ServedModel], position: int) -> Picture:
+    def _draw(self, picture: Picture, follower: ChampionFollower[Served], position: int) -> Picture:
         views = {}
         for fold in self._folds.values():
             fold.settle(self._touch)
@@ -299,12 +300,14 @@ class LiveView:
             views[symbol] = SeriesView(symbol, as_of_ms, MappingProxyType(roles), self._overdue_ms(as_of_ms), frozen)
         return replace(picture, seq=position, series=MappingProxyType(views), ready=True, problem="")
 
-    def _stand(self, series: str, role: Alias, holder: Holder[ServedModel] | None) -> Standing:
+    def _stand(self, series: str, role: Alias, holder: Holder[Served] | None) -> Standing:
         if holder is None or holder.model_id is None:
             return Standing(problem=f"no model is {role} of {series}: train one and promote it", vacant=True)
         model = holder.prepared
         if model is None:
             return Standing(problem=holder.problem)
+        if isinstance(model, ServedEnsemble):
+            return self._recorded(series, role, model)
         fold = self._folds[series, model.features_key]
         if problem := fold.problem(model):
             return Standing(model=model, problem=problem)
@@ -316,6 +319,29 @@ class LiveView:
             problem="" if p_up is not None else "a feature is unknown at this bar",
             holding=None if ledger is None else ledger.holding(fold.as_of_ms),
             decided=None if ledger is None else ledger.decided(fold.as_of_ms, model.model_id),
+        )
+
+    def _recorded(self, series: str, role: Alias, model: ServedEnsemble) -> Standing:
+        """Return where the ensemble stands that is champion: as the paper engine recorded it."""
+        line, ledger = self._lines[series], self._ledgers.get((series, role))
+        step_ms = timeframe_ms(line.timeframe)
+        as_of_ms = None if line.last is None else line.last.open_time + step_ms
+        decided = None if ledger is None else ledger.decided(as_of_ms, model.model_id)
+        known = decided is not None and decided.p_up is not None
+        problem = "" if known else "paper has not decided on this bar yet: the word of the ensemble is on its way"
+        if decided is not None and not known:
+            problem = "; ".join(decided.reasons)
+        decided_ms = 0 if ledger is None else ledger.decided_ms
+        behind = (as_of_ms or 0) - decided_ms > self._settings.risk.stale_bars * step_ms
+        if behind:
+            problem = "paper waits for the word of the ensemble: see `kalibre hub status`"
+        return Standing(
+            model=model,
+            p_up=None if decided is None else decided.p_up,
+            problem=problem,
+            holding=None if ledger is None else ledger.holding(as_of_ms),
+            decided=decided,
+            on_its_way=not behind,
         )
 
     def _overdue_ms(self, as_of_ms: int | None) -> int | None:

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from kalibre.api.answers import Answer, Standing, answer
+from kalibre.api.served import ServedEnsemble
 from kalibre.core.bars import Bar, Bars
 from kalibre.core.errors import ApiError, BarError, KalibreError
 
@@ -85,7 +86,9 @@ def answer_features(service: Service, posted: Posted) -> Answer:
     standing = view.roles["champion"]
     model = standing.model
     holds = service.holds(picture, None)
-    if model is not None:
+    if isinstance(model, ServedEnsemble):
+        standing = Standing(model=model, problem=model.unasked)
+    elif model is not None:
         if len(features) != model.n_columns:
             raise ApiError(
                 f"{len(features)} features posted, model {model.model_id} has {model.n_columns} columns: send one "
@@ -119,7 +122,9 @@ def answer_bars(service: Service, posted: Posted) -> Answer:
     standing = view.roles["champion"]
     as_of_ms = int(bars.close_time[-1])
     holds = service.holds(picture, service.staleness_seconds(picture, as_of_ms))
-    if standing.model is not None:
+    if isinstance(standing.model, ServedEnsemble):
+        standing = Standing(model=standing.model, problem=standing.model.unasked)
+    elif standing.model is not None:
         standing = Standing(model=standing.model, p_up=_ask(standing.model, bars))
     return _answered(service, picture, posted.symbol, standing, holds, as_of_ms)
 

@@ -19,7 +19,9 @@ from kalibre.core.protocols import FloatArray
 from kalibre.models.calibrator import Calibrator
 
 if TYPE_CHECKING:
+    from kalibre.models.acting import Acting
     from kalibre.models.bundle import ModelBundle
+    from kalibre.models.ensemble_version import EnsembleVersion
 
 
 class PolicyView(msgspec.Struct, frozen=True):
@@ -52,10 +54,7 @@ class ServedModel:
         self.entry_threshold: float = bundle.entry_threshold
         self.exit_threshold: float = bundle.exit_threshold
         self.policy_view = PolicyView(bundle.entry_threshold, bundle.exit_threshold)
-        # Of too short a history neither is known, and the bundle says null.
-        low, high = bundle.calibration.get("ece_band") or (None, None)
-        band = None if low is None or high is None else (float(low), float(high))
-        self.calibration_view = CalibrationView(bundle.calibration.get("ece_calibrated"), band)
+        self.calibration_view = _calibration_view(bundle)
         self.columns: tuple[str, ...] = bundle.classifier.columns
         self.n_columns = len(self.columns)
         self.features_key: str = bundle.feature_fingerprint
@@ -73,6 +72,47 @@ class ServedModel:
             If the number of values is not the number of columns.
         """
         return self._calibrate(self._classify(values))
+
+
+class ServedEnsemble:
+    """The ensemble that is champion, as the serving path holds it: its thresholds and what it proved.
+
+    What it forecasts is recorded by the hub; nothing here can compute it.
+
+    Parameters
+    ----------
+    version
+        A verified ensemble version.
+    """
+
+    def __init__(self, version: EnsembleVersion) -> None:
+        self.bundle = version
+        self.model_id: str = version.model_id
+        self.horizon_bars: int = version.horizon_bars
+        self.entry_threshold: float = version.entry_threshold
+        self.exit_threshold: float = version.exit_threshold
+        self.policy_view = PolicyView(version.entry_threshold, version.exit_threshold)
+        self.calibration_view = _calibration_view(version)
+        self.columns: tuple[str, ...] = ()
+        self.unasked = (
+            f"{version.model_id} is the ensemble of the hub, which speaks of bars as they close: it cannot be asked "
+            "about anything else"
+        )
+        """Why it does not answer."""
+
+
+def served(acting: Acting) -> ServedModel | ServedEnsemble:
+    """Make of what is promoted what the serving path holds."""
+    from kalibre.models.ensemble_version import EnsembleVersion
+
+    return ServedEnsemble(acting) if isinstance(acting, EnsembleVersion) else ServedModel(acting)
+
+
+def _calibration_view(acting: Acting) -> CalibrationView:
+    # Of too short a history neither is known, and it says null.
+    low, high = acting.calibration.get("ece_band") or (None, None)
+    band = None if low is None or high is None else (float(low), float(high))
+    return CalibrationView(acting.calibration.get("ece_calibrated"), band)
 
 
 def single_score(calibrator: Calibrator) -> Callable[[float], float]:

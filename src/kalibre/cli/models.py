@@ -18,7 +18,7 @@ app = typer.Typer()
 
 @app.command()
 def promote(
-    model: Annotated[str, typer.Argument(help="Model id, as `kalibre train` prints it.")],
+    model: Annotated[str, typer.Argument(help="Model id, as `kalibre train` or `kalibre hub judge` prints it.")],
     note: Annotated[str, typer.Argument(help="Why; recorded with the promotion.")],
     challenger: Annotated[
         bool, typer.Option("--challenger", help="Run it in shadow, on a paper ledger of its own; asks no gate.")
@@ -29,13 +29,21 @@ def promote(
     """Let a model act if every gate lets it; else say which refused and run it in shadow."""
     if not note.strip():
         raise UsageError(f'NOTE {note!r} says nothing: `kalibre promote {model} "why you trust it"` records why')
+    from kalibre.models.ensemble_version import is_ensemble
     from kalibre.registry.promotion import promote as let_act
     from kalibre.registry.store import Registry
 
     settings = settings_of(config)
     alias: Literal["champion", "challenger"] = "challenger" if challenger else "champion"
+    made_of = None
+    if is_ensemble(model):
+        from kalibre.hub.ensemble import forecasters_of
+
+        made_of = forecasters_of(settings)
     with opened_log(settings) as log:
-        done = let_act(log, Registry(settings), settings, model, note=note, by=_user(), alias=alias)
+        done = let_act(
+            log, Registry(settings), settings, model, note=note, by=_user(), alias=alias, forecasters=made_of
+        )
     _tell(done, as_json=as_json)
 
 

@@ -51,13 +51,19 @@ def paper(
         )
         runner.recover()
         runner.follow(stopped) if follow else runner.catch_up()
-        from kalibre.registry.standing import ledgers
+        from kalibre.registry.standing import ledgers, waiting
 
-        rows = ledgers(log, settings)
+        rows, waits = ledgers(log, settings), waiting(log, settings)
 
     def show(console: Console) -> None:
         from rich.table import Table
 
+        for row in waits:
+            console.print(
+                f"{row['series']}: {row['bars']:,} bars wait for the word of the ensemble, which is champion; it "
+                "speaks in the hub: kalibre hub up",
+                markup=False,
+            )
         if not rows:
             console.print("nothing was traded yet: train a model, then ingest later bars")
             return
@@ -71,7 +77,7 @@ def paper(
             )
         console.print(table)
 
-    emit({"ledgers": rows}, as_json=as_json, show=show)
+    emit({"ledgers": rows, "waiting": waits}, as_json=as_json, show=show)
 
 
 @app.command()

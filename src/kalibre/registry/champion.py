@@ -13,7 +13,7 @@ from kalibre.core.events import Promotion
 
 if TYPE_CHECKING:
     from kalibre.log.protocol import EventLog
-    from kalibre.models.bundle import ModelBundle
+    from kalibre.models.acting import Acting
 
 Alias = Literal["champion", "challenger"]
 Prepared = TypeVar("Prepared")
@@ -47,20 +47,21 @@ class ChampionFollower(Generic[Prepared]):
     log
         The log to follow.
     models_dir
-        Folder of stored bundles.
+        Folder of stored bundles and ensemble versions.
     prepare
-        Makes of a verified bundle what the caller works with; its result is loaded once and shared by the aliases.
+        Makes of a verified bundle or ensemble version what the caller works with; its result is loaded once and shared
+        by the aliases.
 
     Examples
     --------
     In a serving process::
 
-        follower = ChampionFollower(log, settings.models_dir, prepare=ServedModel)
+        follower = ChampionFollower(log, settings.models_dir, prepare=served)
         follower.poll()
         holder = follower.current.get(("BTCUSDT|15m", "champion"))
     """
 
-    def __init__(self, log: EventLog, models_dir: Path, *, prepare: Callable[[ModelBundle], Prepared]) -> None:
+    def __init__(self, log: EventLog, models_dir: Path, *, prepare: Callable[[Acting], Prepared]) -> None:
         self._log = log
         self._models_dir = models_dir
         self._prepare = prepare
@@ -110,10 +111,10 @@ class ChampionFollower(Generic[Prepared]):
         for holder in self.current.values():
             if holder.model_id == model_id and holder.digest == digest and holder.prepared is not None:
                 return Holder(model_id, digest, holder.prepared, "", since_ms, seq)
-        from kalibre.models.bundle import load_bundle
+        from kalibre.models.acting import load_acting
 
         try:
-            prepared = self._prepare(load_bundle(self._models_dir, model_id, digest))
+            prepared = self._prepare(load_acting(self._models_dir, model_id, digest))
         except KalibreError as error:
             return Holder(model_id, digest, None, f"model {model_id} cannot be loaded: {error}", since_ms, seq)
         return Holder(model_id, digest, prepared, "", since_ms, seq)

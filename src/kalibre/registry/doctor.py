@@ -18,6 +18,7 @@ from kalibre.core.timeframe import timeframe_ms
 
 if TYPE_CHECKING:
     from kalibre.log.protocol import EventLog
+    from kalibre.models.ensemble_version import EnsembleVersion
 
 Level = Literal["ok", "degraded", "broken"]
 _LEAST_FREE_BYTES = 1 << 30
@@ -201,7 +202,8 @@ def _registry(log: EventLog, settings: Settings) -> Iterator[Finding]:
 
 
 def _models(log: EventLog, settings: Settings, symbol: str) -> Iterator[Finding]:
-    from kalibre.models.bundle import load_bundle
+    from kalibre.models.acting import load_acting
+    from kalibre.models.ensemble_version import EnsembleVersion
     from kalibre.registry.promotion import stale_features
     from kalibre.registry.standing import drifted, undrifted
 
@@ -215,15 +217,40 @@ def _models(log: EventLog, settings: Settings, symbol: str) -> Iterator[Finding]
                 yield Finding(part, "ok", "none: the policy holds until a model qualifies")
             continue
         try:
-            bundle = load_bundle(settings.models_dir, payload.model, payload.digest)
+            acting = load_acting(settings.models_dir, payload.model, payload.digest)
         except KalibreError as error:
             yield Finding(part, "broken", str(error), "kalibre rollback" if alias == "champion" else "kalibre train")
             continue
-        train = f"kalibre train --symbol {symbol} --timeframe {bundle.timeframe}"
-        if stale := stale_features(bundle):
-            yield Finding(part, "degraded", f"{bundle.model_id} cannot act. {stale}", train)
-        elif apart := drifted(bundle, settings):
-            found = f"{bundle.model_id} is not traded as it was judged. {'; '.join(apart)}"
-            yield Finding(part, "degraded", found, f"set {undrifted(bundle, settings)}, or judge one anew: {train}")
+        anew = f"kalibre train --symbol {symbol} --timeframe {acting.timeframe}"
+        if isinstance(acting, EnsembleVersion):
+            anew = f"kalibre hub judge --symbol {symbol}"
+            yield from _ensemble(log, settings, acting, anew)
+        elif stale := stale_features(acting):
+            yield Finding(part, "degraded", f"{acting.model_id} cannot act. {stale}", anew)
+            continue
+        if apart := drifted(acting, settings):
+            found = f"{acting.model_id} is not traded as it was judged. {'; '.join(apart)}"
+            yield Finding(part, "degraded", found, f"set {undrifted(acting, settings)}, or judge one anew: {anew}")
         else:
             yield Finding(part, "ok", f"{payload.model}, every byte as recorded")
+
+
+def _ensemble(log: EventLog, settings: Settings, version: EnsembleVersion, anew: str) -> Iterator[Finding]:
+    """Say whether the ensemble that is champion speaks, and of what it was judged for."""
+    from kalibre.registry.standing import waiting
+
+    part = f"ensemble {version.symbol}"
+    if version.horizon_bars != settings.model.horizon_bars:
+        found = (
+            f"{version.model_id} cannot act: it was judged over {version.horizon_bars} bars, by the settings the "
+            f"ensemble foresees {settings.model.horizon_bars}"
+        )
+        yield Finding(part, "degraded", found, f"set [model] horizon_bars = {version.horizon_bars}, or: {anew}")
+    key = series_key(version.symbol, version.timeframe)
+    for row in waiting(log, settings):
+        if row["series"] == key and row["bars"] > settings.risk.stale_bars:
+            found = (
+                f"nothing is decided: it has not spoken of {row['bars']:,} bars, since that of {row['since']} (it "
+                "speaks in the hub, once every forecaster has)"
+            )
+            yield Finding(part, "degraded", found, "kalibre hub up; where it runs, see who lags: kalibre hub status")

@@ -3,12 +3,14 @@
 The order of effects is: files stored in MLflow and read back, then the `promotion` event, then the alias. Interrupted
 before the event, nothing has changed; interrupted after it, the model acts and the same command, a later one or
 `reconcile` sets the alias. A rollback needs the log and the files here only, so it works while MLflow is down.
+
+An ensemble version is promoted and taken back alike; MLflow does not keep it, so its alias names nobody while it acts.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -16,10 +18,12 @@ from kalibre.core.clock import Clock, SystemClock
 from kalibre.core.errors import ModelError, PromotionRefusedError, RegistryError
 from kalibre.core.events import Promotion, Refusal, new_event, series_key
 from kalibre.core.settings import GateSettings, Settings
+from kalibre.models.ensemble_version import EnsembleVersion, is_ensemble
 from kalibre.registry.standing import drifted
 
 if TYPE_CHECKING:
     from kalibre.log.protocol import EventLog, Reader
+    from kalibre.models.acting import Acting
     from kalibre.models.bundle import ModelBundle
     from kalibre.registry.store import Registry
 
@@ -30,7 +34,7 @@ WRITER: Final = "registry"
 REQUIRED_GATES: Final = (
     *("ece", "log_loss", "auc", "dsr", "sharpe", "drawdown", "dummies", "verification", "final_unseen"),
 )
-"""A study judges at least these; a bundle that one of them was never judged for cannot act."""
+"""A study judges at least these; what one of them was never judged for cannot act."""
 
 _COMPARE: Final = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt}
 _IN_FORCE: Final = {
@@ -71,23 +75,28 @@ def promote(
     by: str,
     alias: Alias = "champion",
     shadow: bool = True,
+    forecasters: Collection[str] | None = None,
     clock: Clock | None = None,
 ) -> Promoted:
-    """Let a model act, if its gates do.
+    """Let a model, or the ensemble as it was judged, act if its gates do.
 
     Parameters
     ----------
     log, registry, settings
         The truth, MLflow, and the gates in force.
     model_id
-        A stored model.
+        A stored model or ensemble version.
     note, by
         Recorded with the event; the note also says where the gates in force are looser than the house's, and where
         costs or limits have drifted from those that the model was judged with.
     alias
-        `challenger` runs the model in shadow, on a paper ledger of its own, and asks no gate.
+        `challenger` runs the model in shadow, on a paper ledger of its own, and asks no gate. An ensemble is none: what
+        it says is judged in the league already.
     shadow
         Whether a model that is refused becomes challenger instead.
+    forecasters
+        Who the ensemble is made of by the settings in force: a version says nothing of an ensemble of others.
+        None does not ask, as right after it was judged; the policy follows no other one in any case.
 
     Returns
     -------
@@ -98,39 +107,45 @@ def promote(
     PromotionRefusedError
         If a gate failed; the message names each with its figure. The champion stays.
     RegistryError
-        If the model is unknown, or MLflow cannot store it; nothing has changed then.
+        If the model is unknown, MLflow cannot store it, or an ensemble was to be challenger; nothing has changed then.
     ModelError
         If its files are damaged.
     """
-    from kalibre.models.bundle import load_bundle
+    from kalibre.models.acting import load_acting
 
     now_ms = (clock or SystemClock()).now_ms()
-    bundle = load_bundle(settings.models_dir, model_id)
+    if is_ensemble(model_id) and alias == "challenger":
+        raise RegistryError(
+            f"{model_id} is an ensemble version and no challenger: its forecasts are judged in the league already "
+            "(`kalibre hub league`); promote it without --challenger"
+        )
+    acting = load_acting(settings.models_dir, model_id)
     if alias == "champion":
-        failed = failed_gates(bundle, settings)
+        failed = failed_gates(acting, settings, forecasters)
         if failed:
-            raise _refused(log, registry, settings, bundle, failed, by=by, shadow=shadow, now_ms=now_ms)
+            shadow = shadow and not is_ensemble(model_id)
+            raise _refused(log, registry, settings, acting, failed, by=by, shadow=shadow, now_ms=now_ms)
         note = "; ".join(filter(None, (note, _loosened(settings.gates))))
-    return _take(log, registry, settings, bundle, alias, note=note, by=by, now_ms=now_ms)
+    return _take(log, registry, settings, acting, alias, note=note, by=by, now_ms=now_ms)
 
 
 def _refused(
     log: EventLog,
     registry: Registry,
     settings: Settings,
-    bundle: ModelBundle,
+    acting: Acting,
     failed: Mapping[str, str],
     *,
     by: str,
     shadow: bool,
     now_ms: int,
 ) -> PromotionRefusedError:
-    series = series_key(bundle.symbol, bundle.timeframe)
-    log.append([new_event(series, now_ms, Refusal(model=bundle.model_id, failed=dict(failed)))], writer=WRITER)
-    message = f"model {bundle.model_id} is refused by {len(failed)} gates: {' '.join(failed.values())}"
-    if shadow and _holder(log, series, "champion") != bundle.model_id:
+    series, model_id = series_key(acting.symbol, acting.timeframe), acting.model_id
+    log.append([new_event(series, now_ms, Refusal(model=model_id, failed=dict(failed)))], writer=WRITER)
+    message = f"model {model_id} is refused by {len(failed)} gates: {' '.join(failed.values())}"
+    if shadow and _holder(log, series, "champion") != model_id:
         try:
-            _take(log, registry, settings, bundle, "challenger", note="refused as champion", by=by, now_ms=now_ms)
+            _take(log, registry, settings, acting, "challenger", note="refused as champion", by=by, now_ms=now_ms)
             message += " It runs in shadow as challenger; the policy does not follow it."
         except RegistryError as error:
             message += f" It cannot run in shadow either: {error}"
@@ -141,29 +156,30 @@ def _take(
     log: EventLog,
     registry: Registry,
     settings: Settings,
-    bundle: ModelBundle,
+    acting: Acting,
     alias: Alias,
     *,
     note: str,
     by: str,
     now_ms: int,
 ) -> Promoted:
-    registry.register(bundle, settings.models_dir / bundle.model_id)
-    series = series_key(bundle.symbol, bundle.timeframe)
-    apart = tuple(drifted(bundle, settings))
+    series, model_id = series_key(acting.symbol, acting.timeframe), acting.model_id
+    if not isinstance(acting, EnsembleVersion):
+        registry.register(acting, settings.models_dir / model_id)
+    apart = tuple(drifted(acting, settings))
     note = "; ".join(filter(None, (note, f"drifted: {', '.join(apart)}" if apart else "")))
     with log.transaction(durable=True) as transaction:
         previous = _holder(transaction, series, alias)
         seq = transaction.head()
-        if previous != bundle.model_id:
-            event = _promotion(series, alias, bundle.model_id, bundle.digest, previous, by, note, now_ms)
+        if previous != model_id:
+            event = _promotion(series, alias, model_id, acting.digest, previous, by, note, now_ms)
             seq = transaction.append([event], writer=WRITER)[0].seq
-            if alias == "champion" and _holder(transaction, series, "challenger") == bundle.model_id:
+            if alias == "champion" and _holder(transaction, series, "challenger") == model_id:
                 # One model, one ledger: a challenger that became champion is judged no longer.
-                left = _promotion(series, "challenger", None, None, bundle.model_id, by, "became champion", now_ms)
+                left = _promotion(series, "challenger", None, None, model_id, by, "became champion", now_ms)
                 seq = transaction.append([left], writer=WRITER)[0].seq
-    problem = _follow(log, registry, bundle.symbol, bundle.timeframe)
-    return Promoted(series, alias, bundle.model_id, previous, seq, problem, apart)
+    problem = _follow(log, registry, acting.symbol, acting.timeframe)
+    return Promoted(series, alias, model_id, previous, seq, problem, apart)
 
 
 def rollback(
@@ -209,18 +225,24 @@ def rollback(
     return Promoted(series, "champion", model_id, stack[-1], seq, _follow(log, registry, symbol, timeframe))
 
 
-def failed_gates(bundle: ModelBundle, settings: Settings) -> dict[str, str]:
-    """Judge a bundle's recorded figures by the gates in force.
+def failed_gates(acting: Acting, settings: Settings, forecasters: Collection[str] | None = None) -> dict[str, str]:
+    """Judge the recorded figures of a bundle or an ensemble version by the gates in force.
+
+    Parameters
+    ----------
+    forecasters
+        Who the ensemble is made of by the settings in force; None does not ask.
 
     Returns
     -------
     A sentence with figure and bar for each gate that refuses, by name; empty if none does.
     """
     failed: dict[str, str] = {}
-    judged = {str(gate["name"]): gate for gate in bundle.gates}
+    judged = {str(gate["name"]): gate for gate in acting.gates}
+    again = "judge the ensemble" if isinstance(acting, EnsembleVersion) else "train the model"
     for name in REQUIRED_GATES:
         if name not in judged:
-            failed[name] = f"Gate {name} was not judged: train the model again."
+            failed[name] = f"Gate {name} was not judged: {again} again."
     for name, gate in judged.items():
         bar = float(getattr(settings.gates, _IN_FORCE[name]) if name in _IN_FORCE else gate["bar"])
         if name == "final_ece" and bar >= GateSettings.model_fields["max_ece"].default:
@@ -230,7 +252,10 @@ def failed_gates(bundle: ModelBundle, settings: Settings) -> dict[str, str]:
         holds = figure is not None and _COMPARE[gate["comparison"]](float(figure), bar)
         if not holds or (bar == gate["bar"] and not gate["passed"]):
             failed[name] = _sentence(gate, bar, settings.lang)
-    if stale := stale_features(bundle):
+    if isinstance(acting, EnsembleVersion):
+        if forecasters is not None and (others := other_forecasters(acting, forecasters)):
+            failed["forecasters"] = others
+    elif stale := stale_features(acting):
         failed["features"] = stale
     return failed
 
@@ -251,6 +276,23 @@ def stale_features(bundle: ModelBundle) -> str:
     return (
         f"The features have changed since the study (then {bundle.feature_fingerprint[:12]}, now {fingerprint[:12]}): "
         "its verification says nothing about them, train again."
+    )
+
+
+def other_forecasters(version: EnsembleVersion, forecasters: Collection[str]) -> str:
+    """Say in a sentence if the ensemble is made of others than it was when it was judged; empty if it is not.
+
+    Parameters
+    ----------
+    forecasters
+        Who it is made of by the settings in force.
+    """
+    judged, now = sorted(version.forecasters), sorted(forecasters)
+    if judged == now:
+        return ""
+    return (
+        f"The ensemble was judged as made of {', '.join(judged)}, by the settings it is made of "
+        f"{', '.join(now) or 'nobody'}: judge it anew by `kalibre hub judge`, or enable the forecasters of then."
     )
 
 
@@ -314,11 +356,13 @@ def _digest_of(reader: Reader, series: str, model_id: str | None) -> str | None:
 
 
 def _usable(registry: Registry, settings: Settings, symbol: str, model_id: str) -> None:
-    from kalibre.models.bundle import load_bundle
+    from kalibre.models.acting import load_acting
 
     try:
-        load_bundle(settings.models_dir, model_id)
+        load_acting(settings.models_dir, model_id)
     except (RegistryError, ModelError) as damage:
+        if is_ensemble(model_id):
+            raise RegistryError(f"{damage} If the acting model must stop: kalibre kill") from damage
         try:
             registry.restore(symbol, settings.market.timeframe, model_id, settings.models_dir)
         except RegistryError as error:
@@ -328,6 +372,11 @@ def _usable(registry: Registry, settings: Settings, symbol: str, model_id: str) 
 
 
 # --- MLflow follows ---------------------------------------------------------------------------------------------------
+
+
+def _in_mlflow(model_id: str | None) -> str | None:
+    """Return what MLflow's alias has to name: nothing where an ensemble acts, which is no version there."""
+    return None if is_ensemble(model_id) else model_id
 
 
 def differences(log: EventLog, registry: Registry, symbol: str, timeframe: str) -> list[str]:
@@ -342,7 +391,7 @@ def differences(log: EventLog, registry: Registry, symbol: str, timeframe: str) 
     found = []
     for alias in ALIASES:
         truth, there = _holder(log, series, alias), registry.alias(symbol, timeframe, alias)
-        if truth != there:
+        if _in_mlflow(truth) != there:
             found.append(f"{alias} of {series} is {truth or 'nobody'} by the log, {there or 'nobody'} in MLflow")
     return found
 
@@ -361,7 +410,7 @@ def reconcile(log: EventLog, registry: Registry, settings: Settings, symbol: str
     series = series_key(symbol, timeframe)
     amiss = differences(log, registry, symbol, timeframe)
     for alias in ALIASES if amiss else ():
-        model_id = _holder(log, series, alias)
+        model_id = _in_mlflow(_holder(log, series, alias))
         if model_id is not None:
             registry.register(load_bundle(settings.models_dir, model_id), settings.models_dir / model_id)
         registry.set_alias(symbol, timeframe, alias, model_id)
@@ -373,7 +422,7 @@ def _follow(log: EventLog, registry: Registry, symbol: str, timeframe: str) -> s
     series = series_key(symbol, timeframe)
     try:
         for alias in ALIASES:
-            truth = _holder(log, series, alias)
+            truth = _in_mlflow(_holder(log, series, alias))
             if registry.alias(symbol, timeframe, alias) != truth:
                 registry.set_alias(symbol, timeframe, alias, truth)
     except RegistryError as error:

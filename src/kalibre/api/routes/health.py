@@ -79,7 +79,7 @@ def health(request: Request, response: Response) -> Health:
             problem=champion.problem or None,
             staleness_seconds=staleness,
         )
-        if champion.problem and not champion.vacant:
+        if champion.problem and not (champion.vacant or champion.on_its_way):
             reasons.append(f"{symbol}: {champion.problem}")
         if view.frozen:
             reasons.append(view.frozen)
