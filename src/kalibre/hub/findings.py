@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from kalibre.core.clock import SystemClock, span_text
 from kalibre.core.errors import KalibreError
+from kalibre.core.events import Promotion, series_key
 from kalibre.core.hub_events import WorkerState
 from kalibre.core.settings import Settings
 from kalibre.registry.doctor import Finding
@@ -17,7 +18,7 @@ _LAG = 10_000
 
 def hub_findings(settings: Settings) -> list[Finding]:
     """Look at the hub of this home; nothing where none ever ran. Changes nothing."""
-    return [*_workers(settings), *_readers(settings), *_waits(settings), *_targets(settings)]
+    return [*_workers(settings), *_readers(settings), *_waits(settings), *_ensembles(settings), *_targets(settings)]
 
 
 def _workers(settings: Settings) -> Iterator[Finding]:
@@ -65,6 +66,30 @@ def _waits(settings: Settings) -> Iterator[Finding]:
 
     for one in waits_of(settings):
         yield Finding(f"{one.reader} of {one.series}", "degraded" if one.mend else "ok", one.text, one.mend)
+
+
+def _ensembles(settings: Settings) -> Iterator[Finding]:
+    """Say where an ensemble is champion that is made of others now than it was judged with."""
+    from kalibre.hub.ensemble import forecasters_of
+    from kalibre.log import open_log
+    from kalibre.models.ensemble_version import is_ensemble, load_ensemble
+    from kalibre.registry.promotion import other_forecasters
+
+    if not settings.log.url and not (settings.home / "log.sqlite").is_file():
+        return
+    for symbol in settings.market.symbols:
+        try:
+            with open_log(settings.log_url) as log:
+                event = log.latest("promotion", key=f"{series_key(symbol, settings.market.timeframe)}|champion")
+            model = event.payload.model if event is not None and isinstance(event.payload, Promotion) else None
+            if model is None or not is_ensemble(model):
+                continue
+            others = other_forecasters(load_ensemble(settings.models_dir, model), forecasters_of(settings))
+        except KalibreError:  # the doctor says elsewhere what is wrong with the log or the version
+            continue
+        if others:
+            mend = f"kalibre hub judge --symbol {symbol}, or set [hub] learners to those of then"
+            yield Finding(f"ensemble {symbol}", "degraded", f"{model} cannot act. {others}", mend)
 
 
 def _names(settings: Settings) -> tuple[str, ...]:
