@@ -121,11 +121,20 @@ def beats(home: Path) -> list[tuple[str, Beat]]:
 
 @contextlib.contextmanager
 def running(
-    path: Path, symbols: list[str], timeframe: str, *, home: Path, once: bool = False, **more: str
+    path: Path,
+    symbols: list[str],
+    timeframe: str,
+    *,
+    home: Path,
+    once: bool = False,
+    speed: str = "max",
+    port: int = 0,
+    **more: str,
 ) -> Iterator[Hub]:
     """Start the hub on a replay and yield it once it says where its page is; it is stopped at the end."""
     chosen = [word for symbol in symbols for word in ("--symbol", symbol)]
-    words = ["hub", "up", "--replay", str(path), "--folder", str(home), "--port", "0", "--timeframe", timeframe]
+    words = ["hub", "up", "--replay", str(path), "--folder", str(home), "--port", str(port), "--timeframe", timeframe]
+    words += ["--speed", speed]
     process = subprocess.Popen(
         [sys.executable, "-m", "kalibre", *words, *chosen, *(["--once"] if once else [])],
         stdout=subprocess.DEVNULL,

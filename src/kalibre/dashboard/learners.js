@@ -32,8 +32,8 @@ export function processState(name) {
   if (worker?.state === "error") return "error";
   if (worker?.state === "stopped") return "offline";
   if (worker && worker.state !== "online") return worker.state;
-  // Its supervisor writes that into the heartbeat; the log, which may be full, says it later.
-  if (beat?.phase === "ended") return "offline";
+  // Its last heartbeat says that it has ended, or its supervisor wrote it there; a log that is full says it later.
+  if (["ended", "stopped"].includes(beat?.phase)) return "offline";
   if (beat) return stale("beat", beat.age_s) ? "offline" : "online";
   const said =
     cell(`${store.chosen}/forecast/${name}`) ??

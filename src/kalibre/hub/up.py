@@ -10,6 +10,7 @@ from pathlib import Path
 from kalibre.core.errors import KalibreError
 from kalibre.core.settings import Settings, make_home
 from kalibre.hub.chronicle import Chronicle
+from kalibre.hub.last_resort import LastResort
 from kalibre.hub.services import niceness
 from kalibre.hub.supervisor import Supervisor
 from kalibre.hub.worker import groups, members, projections
@@ -103,7 +104,7 @@ def up(
     supervisor = Supervisor(
         worker_specs(settings, config=config, environment=environment or {}, page=page, learners=learners),
         run_dir=run_dir(settings),
-        on_state=chronicle,
+        on_state=LastResort(chronicle, settings),
         on_line=say,
     )
     done = threading.Event()
