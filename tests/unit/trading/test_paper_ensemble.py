@@ -24,6 +24,7 @@ from tests.fakes.trading import (
 )
 
 from kalibre.core.bars import Bars
+from kalibre.core.clock import ManualClock
 from kalibre.core.errors import ModelError
 from kalibre.core.events import Event, Kill, Tick, new_event
 from kalibre.core.hub_events import EnsembleForecast
@@ -38,6 +39,7 @@ from kalibre.models.ensemble_version import EnsembleVersion, store_ensemble
 from kalibre.trading import ensemble_word
 from kalibre.trading.failures import recorded_failures
 from kalibre.trading.inbox import Inbox
+from kalibre.trading.kill_switch import KillSwitch
 from kalibre.trading.paper import PaperProjection
 
 COLUMNS = ("roc_10", "realised_volatility_20", "range_relative", "roc_3")
@@ -365,3 +367,41 @@ def test_the_fakes_say_what_the_ensemble_would(bars: Bars) -> None:
     assert isinstance(said, EnsembleForecast)
     assert isinstance(VERSION, EnsembleVersion)
     assert sum(said.weights.values()) == pytest.approx(1.0)
+
+
+# --- the kill switch, through the runner ------------------------------------------------------------------------------
+
+
+class KilledMeanwhile(PaperProjection):
+    """The switch is pulled while a batch is worked on: when so many words of the ensemble have been heard."""
+
+    pull_at = 0
+    switch: KillSwitch
+
+    def apply(self, event: Event) -> list[Event]:
+        if event.kind == "ensemble":
+            self.pull_at -= 1
+            if self.pull_at == 0:
+                self.switch.engage("worst moment", "drill")
+        return super().apply(event)
+
+
+@pytest.mark.parametrize("lag", [0, 1, 30])
+def test_no_order_is_stored_behind_a_kill_that_overtakes(bars: Bars, tmp_path: Path, lag: int) -> None:
+    url = f"sqlite:///{tmp_path / 'log.sqlite'}"
+    with open_log(url) as log, open_log(url) as other:
+        log.append([promotion(VERSION)], writer="registry")
+        log.append(delayed(bar_events(bars), words(bars, probabilities(len(bars))), lambda: lag), writer="hub")
+        paper: Any = fresh()
+        paper.__class__ = KilledMeanwhile
+        paper.pull_at, paper.switch = 150, KillSwitch(other, tmp_path / "KILL", ManualClock(1))
+        runner = Runner(log, paper, snapshots_dir=None, batch_size=64)
+        runner.recover()
+        runner.catch_up()
+        (kill,) = log.read(kinds={"kill"})
+        orders = log.read(kinds={"order"})
+        assert orders
+        assert all(order.seq < kill.seq for order in orders)
+        assert log.read(kinds={"command_applied"})
+        assert len(newest(stored(log), "signal")) == len(bars)
+        assert refold(log, fresh()).equal
