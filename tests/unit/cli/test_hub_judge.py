@@ -12,7 +12,8 @@ from tests.fakes.hub_streams import SYMBOL, TIMEFRAME
 from tests.fakes.planted import market, recorded
 
 from kalibre.cli.app import build
-from kalibre.core.errors import EvaluationError, UsageError
+from kalibre.core.errors import EvaluationError, PromotionRefusedError, UsageError
+from kalibre.core.events import Promotion
 from kalibre.core.settings import Settings
 from kalibre.log import open_log
 from kalibre.models.ensemble_version import load_ensemble
@@ -87,3 +88,22 @@ def test_what_it_cannot_judge_it_says(ask: Ask) -> None:
         ask("hub", "judge")
     with pytest.raises(UsageError, match="no ensemble of 'Y' 15m: it follows X"):
         ask("hub", "judge", "--symbol", "Y")
+
+
+def champion_of() -> str | None:
+    with open_log(Settings().log_url) as log:
+        event = log.latest("promotion", key=f"{SYMBOL}|{TIMEFRAME}|champion")
+    return event.payload.model if event is not None and isinstance(event.payload, Promotion) else None
+
+
+def test_promote_lets_it_act_only_if_every_gate_does(ask: Ask) -> None:
+    write(3_000)
+    code, told = ask("hub", "judge", "--promote")
+    assert code == 0
+    [folder] = Settings().models_dir.iterdir()
+    assert champion_of() == folder.name
+    assert f"champion of {SYMBOL}|{TIMEFRAME}: {folder.name}" in told
+    # The same bars again: their final window was looked at, so what it shows now cannot promote.
+    with pytest.raises(PromotionRefusedError, match="final window was looked at before"):
+        ask("hub", "judge", "--promote")
+    assert champion_of() == folder.name
