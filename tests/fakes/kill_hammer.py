@@ -26,7 +26,7 @@ from kalibre.features.engine import FeatureSpec
 from kalibre.log import open_log
 from kalibre.log.protocol import EventLog
 from kalibre.log.runner import Runner
-from kalibre.models.bundle import load_bundle
+from kalibre.models.acting import load_acting
 from kalibre.trading.kill_switch import KillSwitch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def paper(url: str, home: Path) -> None:
     """Follow the log with a model whose thresholds order at almost every bar."""
     closed = _closed_input()
     with open_log(url) as log:
-        engine = projection(partial(load_bundle, home / "models"), FeatureSpec("15m", columns=COLUMNS))
+        engine = projection(partial(load_acting, home / "models"), FeatureSpec("15m", columns=COLUMNS))
         runner = Runner(log, engine, snapshots_dir=home / "snapshots", batch_size=CHUNK, kill_file=home / "KILL")
         runner.recover()
         print("ready", flush=True)

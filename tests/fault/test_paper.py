@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.fakes.ensemble_led import delayed, led_version, words_of
 from tests.fakes.kill_hammer import COLUMNS, ROOT
 from tests.fakes.models import random_bars, small_bundle
 from tests.fakes.trading import SERIES, projection, promotion, stored, unquiet
@@ -20,7 +21,8 @@ from kalibre.features.engine import FeatureSpec
 from kalibre.log import open_log
 from kalibre.log.protocol import EventLog
 from kalibre.log.runner import Runner, refold
-from kalibre.models.bundle import load_bundle
+from kalibre.models.acting import load_acting
+from kalibre.models.ensemble_version import store_ensemble
 
 N_BARS, KILLS = 1_500, 4
 
@@ -44,24 +46,31 @@ def content(log: EventLog) -> list[tuple[tuple[str, str, int, int], bytes]]:
 
 def run_whole(url: str, home: Path, folder: Path) -> list[tuple[tuple[str, str, int, int], bytes]]:
     with open_log(url) as log:
-        engine = projection(partial(load_bundle, home / "models"), FeatureSpec("15m", columns=COLUMNS))
+        engine = projection(partial(load_acting, home / "models"), FeatureSpec("15m", columns=COLUMNS))
         runner = Runner(log, engine, snapshots_dir=folder, batch_size=16)
         runner.recover()
         runner.catch_up()
-        fresh = projection(partial(load_bundle, home / "models"), FeatureSpec("15m", columns=COLUMNS))
+        fresh = projection(partial(load_acting, home / "models"), FeatureSpec("15m", columns=COLUMNS))
         assert refold(log, fresh).equal
         return content(log)
 
 
 @pytest.mark.fault
 @pytest.mark.slow
-def test_killed_at_any_instant(tmp_path: Path) -> None:
+@pytest.mark.parametrize("led", [False, True], ids=["model", "ensemble"])
+def test_killed_at_any_instant(tmp_path: Path, led: bool) -> None:
+    """Led by a model, and by the ensemble, for whose word some bars wait at any instant."""
     bundle = small_bundle(columns=COLUMNS, entry_threshold=0.59, exit_threshold=0.585)
     bundle.save(tmp_path / "models")
+    version = led_version(entry_threshold=0.59, exit_threshold=0.585)
+    store_ensemble(tmp_path / "models", version)
+    market, acting = inputs(), version if led else bundle
+    if led:
+        market = delayed(market, words_of(market), lambda: 25)
     urls = [f"sqlite:///{tmp_path / name}.sqlite" for name in ("whole", "broken")]
     for url in urls:
         with open_log(url) as log:
-            log.append([promotion(bundle), *inputs()], writer="ingest")
+            log.append([promotion(acting), *market], writer="ingest")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
     command = [sys.executable, "-m", "tests.fakes.kill_hammer", "paper", urls[1], str(tmp_path)]
     interrupted = 0
@@ -79,6 +88,6 @@ def test_killed_at_any_instant(tmp_path: Path) -> None:
             process.communicate(timeout=60)
             latest = log.latest("account", key=f"{SERIES}|champion")
             assert latest is not None
-            interrupted += latest.event_time < inputs()[-1].event_time
+            interrupted += latest.event_time < market[-1].event_time
     assert interrupted > 0
     assert run_whole(urls[1], tmp_path, tmp_path / "snapshots") == run_whole(urls[0], tmp_path, tmp_path / "other")
