@@ -6,6 +6,7 @@ killed. Where it matters how far a reader is (a kill overtakes), the stream says
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -189,11 +190,17 @@ def train(folder: Path, n_bars: int, learners: Sequence[str] = ()) -> Trained:
     return replace(trained, digests=in_child(checkpoints, folder / "errors"))
 
 
+_DAY_NS = 86_400 * 1_000_000_000
+
+
 def furnish(home: Path, trained: Trained, furnished: Furnished = "whole") -> None:
     """Bring models and checkpoints into a home."""
     for part in ("models", "copies", *(() if furnished == "copies" else ("checkpoints",))):
         left_out = shutil.ignore_patterns("pinned") if furnished == "unpinned" else None
         shutil.copytree(trained.folder / part, home / part, dirs_exist_ok=True, ignore=left_out)
+    # Copies are kept by their age, one a day: what a command is still to name is of the day before.
+    for path in (home / "copies").rglob("*"):
+        os.utime(path, ns=(path.stat().st_mtime_ns - _DAY_NS,) * 2)
 
 
 # --- the stream -------------------------------------------------------------------------------------------------------
