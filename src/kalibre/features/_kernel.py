@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.core.errors import FeatureError
-from kalibre.features._compile import machine_code
+from kalibre.features._compile import UNWRAPPED, machine_code
 
 _NUMBERS = {float: "f", int: "i", bool: "b"}
 _PACKED = {"f": "d", "i": "q", "b": "?7x"}
@@ -220,7 +220,7 @@ class Kernel:
     @property
     def _options(self) -> dict[str, Any]:
         # error_model: a division by zero is inf or NaN as in NumPy.
-        return {"error_model": "numpy", **({"inline": "always"} if self.inline else {"nogil": True})}
+        return {"error_model": "numpy", **UNWRAPPED, **({"inline": "always"} if self.inline else {"nogil": True})}
 
     def _entry(self, types: Types) -> str:
         """Return the text of the function that unpacks a row and calls the kernel."""
