@@ -253,6 +253,11 @@ def failed_gates(acting: Acting, settings: Settings, forecasters: Collection[str
         if not holds or (bar == gate["bar"] and not gate["passed"]):
             failed[name] = _sentence(gate, bar, settings.lang)
     if isinstance(acting, EnsembleVersion):
+        if acting.horizon_bars != (today := settings.model.horizon_bars):
+            failed["horizon"] = (
+                f"The ensemble was judged over {acting.horizon_bars} bars, by the settings it foresees {today}: judge "
+                "it anew by `kalibre hub judge`."
+            )
         if forecasters is not None and (others := other_forecasters(acting, forecasters)):
             failed["forecasters"] = others
     elif stale := stale_features(acting):
