@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
@@ -72,6 +72,8 @@ class PlayedSource(LiveSource, Protocol):
     """
 
     clock: Clock
+    pace: Callable[[], Awaitable[object]] | None
+    """Awaited before each bar, where it is set: whoever reads what is played may need time."""
 
     def first_close(
         self, symbols: Sequence[str], timeframe: str, *, since_ms: Mapping[str, int] | None = None

@@ -17,6 +17,8 @@ from kalibre.core.events import Tick, new_event, series_key
 from kalibre.core.protocols import LiveSource, PlayedSource
 from kalibre.core.settings import Settings
 from kalibre.core.timeframe import DAY_MS
+from kalibre.hub.pace import Pace
+from kalibre.hub.worker import groups
 from kalibre.log.protocol import EventLog
 from kalibre.sources import open_source
 
@@ -56,6 +58,8 @@ def feed(
         try:
             if isinstance(source, PlayedSource):
                 clock = source.clock
+                readers = [name for group in groups(settings).values() for name in group]
+                source.pace = Pace(log, readers, should_stop=should_stop)
                 begin_playing(log, source, market.symbols, market.timeframe)
             now_ms = clock.now_ms()
             log.append([new_event("clock", now_ms, Tick(now_ms=now_ms))], writer="clock")

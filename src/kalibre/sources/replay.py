@@ -105,6 +105,7 @@ class Replay:
         self._held: dict[tuple[str, str], Bars] = {}
         self._rates: dict[str, list[tuple[int, float]]] = {}
         self.clock = PlayedClock(now_s)
+        self.pace: Callable[[], Awaitable[object]] | None = None
 
     def first_close(
         self, symbols: Sequence[str], timeframe: str, *, since_ms: Mapping[str, int] | None = None
@@ -242,6 +243,8 @@ class Replay:
             self.clock.run(close_ms, due_s=due_s)
             # At full speed too the loop is given its turn: a reader's other tasks must not starve.
             await self._sleep(max(0.0, due_s - self._now_s()))
+            if self.pace is not None:
+                await self.pace()
             self.clock.stand(close_ms)
             yield item
 
