@@ -407,10 +407,10 @@ def test_it_ends_cleanly_while_streams_are_open(settings: Settings, log: EventLo
 
 def test_without_anything_it_holds_says_why_and_imports_nothing_heavy(tmp_path: Path) -> None:
     with running_server(tmp_path / "home", keys={}, python=("-X", "importtime")) as running:
-        assert "X-API-Key" in running.log.read_text()
         answer = running.wait_until(
             "/ml/predict?symbol=BTCUSDT", lambda body: "no model" in str(body["reasons"]), key=None
         )
+        assert "X-API-Key" in running.log.read_text()
         assert (answer["signal"], answer["p_up"], answer["model"]) == ("HOLD", None, None)
         assert running.ask("GET", "/healthz", key=None)[0] == 503
         assert running.ask("POST", "/automation/stop", key=None)[0] == 403

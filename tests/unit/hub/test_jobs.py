@@ -595,7 +595,7 @@ def test_a_model_that_every_gate_lets_act_becomes_challenger_and_acts_only_if_to
 ) -> None:
     from kalibre.registry import promotion
 
-    monkeypatch.setattr(promotion, "failed_gates", lambda bundle, settings: {})
+    monkeypatch.setattr(promotion, "failed_gates", lambda *_: {})
     for name, act in (("shadow", False), ("acts", True)):
         settings, due_ms = prepare(name)
         with open_log(settings.log_url) as log:
