@@ -203,8 +203,10 @@ def _final(figures: GateFigures, settings: GateSettings) -> list[GateVerdict]:
             comparison="<=",
             bar=0.0,
             passed=False,
-            explanation="The final window was looked at before: it cannot promote; wait for new bars, then train or judge again.",
-            explanation_tr="Son pencereye daha önce bakıldı: terfi ettiremez; yeni barları bekleyip yeniden eğitin ya da yargılayın.",
+            explanation="The final window was looked at before: it cannot promote; wait for new bars, then train or "
+            "judge again.",
+            explanation_tr="Son pencereye daha önce bakıldı: terfi ettiremez; yeni barları bekleyip yeniden eğitin ya "
+            "da yargılayın.",
         )
         if figures.final_seen
         else GateVerdict(
