@@ -18,7 +18,6 @@ from kalibre.core.protocols import LiveSource, PlayedSource
 from kalibre.core.settings import Settings
 from kalibre.core.timeframe import DAY_MS
 from kalibre.hub.pace import Pace
-from kalibre.hub.worker import groups
 from kalibre.log.protocol import EventLog
 from kalibre.sources import open_source
 
@@ -58,8 +57,7 @@ def feed(
         try:
             if isinstance(source, PlayedSource):
                 clock = source.clock
-                readers = [name for group in groups(settings).values() for name in group]
-                source.pace = Pace(log, readers, should_stop=should_stop)
+                source.pace = Pace(log, market.symbols, market.timeframe, should_stop=should_stop)
                 begin_playing(log, source, market.symbols, market.timeframe)
             now_ms = clock.now_ms()
             log.append([new_event("clock", now_ms, Tick(now_ms=now_ms))], writer="clock")
