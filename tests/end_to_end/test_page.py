@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from tests.fakes.browser import SHOTS, Watched, launched, opened
 from tests.fakes.hub_log import HubLog
@@ -20,6 +21,7 @@ from tests.fakes.serving import Server, running_server
 
 from kalibre.core.events import BarQuarantined, Forecast, new_event
 from kalibre.core.hub_events import Alert, Command, Job, WorkerState
+from kalibre.hub.costs import Cost
 from kalibre.hub.worker_process import Heart, mark_ended
 from kalibre.log import open_log
 from kalibre.log.protocol import EventLog
@@ -356,6 +358,19 @@ def test_a_worker_that_died_is_offline_before_the_log_says_so(
         mark_ended(home / "run" / "outbox.beat", os.getpid())
         page.wait_for_selector(f"{chip}.offline", timeout=5_000)
     heart.close()
+
+
+def test_the_league_tells_what_each_costs(browser: Browser, server: Server, home: Path) -> None:
+    (home / "run").mkdir(exist_ok=True)
+    costs = {"agents": Cost(12.4, 2_500_000), "paper": Cost(0.26, 40_000)}
+    (home / "run" / "learners.costs").write_bytes(msgspec.json.encode(costs))
+    with opened(browser, server.address) as watched:
+        page = logged_in(watched)
+        cell = "#league-body tr[data-key={}] td:last-child"
+        page.wait_for_function(f"() => document.querySelector('{cell.format('agents')}')?.innerText.includes('12 s')")
+        assert "MB" in page.inner_text(cell.format("agents"))
+        assert "0.3 s" in page.inner_text(cell.format("champion")), "its model is asked by the paper engine"
+        assert page.inner_text(cell.format("online")) == "–", "nothing is known of its cost"
 
 
 def test_whatever_a_log_holds_is_text(browser: Browser, tmp_path: Path) -> None:

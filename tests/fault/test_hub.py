@@ -18,7 +18,7 @@ from tests.fakes.postgres import Postgres, binaries_or_skip
 
 from kalibre.learners.base import learner_names
 
-pytestmark = [pytest.mark.fault, pytest.mark.slow]
+pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(900)]  # a busy machine takes its time
 
 BARS = 50
 Found = TypeVar("Found")

@@ -23,6 +23,7 @@ from kalibre.core.clock import Clock, SystemClock, span_text
 from kalibre.core.errors import ApiError
 from kalibre.core.settings import Settings, make_home
 from kalibre.core.timeframe import timeframe_ms
+from kalibre.hub.costs import read_costs
 
 if TYPE_CHECKING:
     from kalibre.log.protocol import EventLog
@@ -78,6 +79,8 @@ class Service:
         self.hub = HubView(self.settings, self.log)
         self.heartbeats: Heartbeats = partial(read_heartbeats, settings.home / "run")
         """Signs of life of the workers, by name."""
+        self.costs = partial(read_costs, settings.home / "run")
+        """What each projection costs, by name."""
         self.hub_actions: HubActions = LocalActions(self.settings, self.log, self._beats, self.clock)
         """What the hub does on request; who runs the hub otherwise puts its own here."""
         self.step_ms = timeframe_ms(settings.market.timeframe)

@@ -145,14 +145,20 @@ def league(symbol: SymbolOption = None, as_json: JsonOption = False, config: Con
     from kalibre.core.clock import to_text
     from kalibre.core.events import series_key
     from kalibre.core.hub_events import League
+    from kalibre.hub.costs import read_costs
 
     settings = settings_of(config, symbols=[symbol] if symbol else None)
+    costs = read_costs(settings.home / "run")
     tables = {}
     with opened_log(settings) as log:
         for name in settings.market.symbols:
             found = log.latest("league", key=series_key(name, settings.market.timeframe), by="event_time")
             if found is not None and isinstance(found.payload, League):
-                tables[name] = {"as_of_ms": found.event_time, **msgspec.to_builtins(found.payload)}
+                table = msgspec.to_builtins(found.payload)
+                for row in table["rows"]:  # the champion's model is asked by the paper engine
+                    cost = costs.get("paper" if row["name"] == "champion" else row["name"])
+                    row |= {"state_bytes": cost and cost.state_bytes, "cpu_s": cost and cost.cpu_s}
+                tables[name] = {"as_of_ms": found.event_time, **table}
 
     def print_it(console: Console) -> None:
         from rich.table import Table
@@ -162,7 +168,8 @@ def league(symbol: SymbolOption = None, as_json: JsonOption = False, config: Con
         for name, told in tables.items():
             title = f"{name}, newest {told['window']:,} forecasts, as of {to_text(told['as_of_ms'])} Istanbul"
             table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-            for column in ("forecaster", "n", "log-loss", "accuracy", "ECE", "edge (95 %), 1e-4", "marginal, 1e-4", ""):
+            edges = ("edge (95 %), 1e-4", "marginal, 1e-4")
+            for column in ("forecaster", "n", "log-loss", "accuracy", "ECE", *edges, "MB", "CPU s", ""):
                 table.add_column(column, justify="left" if column in ("forecaster", "") else "right")
             for row in told["rows"]:
                 table.add_row(*_standing(row))
@@ -188,6 +195,8 @@ def _standing(row: dict[str, Any]) -> tuple[str, ...]:
         *(told(row[name], ".4f") for name in ("log_loss", "accuracy", "ece")),
         edge,
         told(marginal, "+.2f"),
+        told(row["state_bytes"] and row["state_bytes"] / 1e6, ".1f"),
+        told(row["cpu_s"], ".1f"),
         kind,
     )
 

@@ -257,8 +257,8 @@ export function renderLeague() {
   const [low, high] = [Math.min(0, ...ends), Math.max(0, ...ends)];
   const at = (one) => Math.min(99, Math.max(1, 5 + ((one - low) / (high - low || 1)) * 90));
   const body = rows.map((row, i) => {
-    // What a shared worker costs is nobody's own.
-    const beat = store.hosts?.[row.name] === row.name ? store.now?.beats[row.name] : undefined;
+    // The champion's model is asked by the paper engine.
+    const cost = store.now?.costs?.[row.name === "champion" ? "paper" : row.name];
     return h(
       "tr",
       { class: row.dummy ? "dummy" : "", "data-key": row.name },
@@ -313,9 +313,9 @@ export function renderLeague() {
       h("td", { class: "n" }, number(row.n, 0)),
       h(
         "td",
-        { class: beat ? "n" : "n none" },
-        beat ? bytes(beat.rss_bytes) : "–",
-        beat ? h("small", null, `${number(beat.cpu_s, 0)} s`) : null,
+        { class: cost ? "n" : "n none" },
+        cost ? bytes(cost.state_bytes) : "–",
+        cost ? h("small", null, `${number(cost.cpu_s, cost.cpu_s < 10 ? 1 : 0)} s`) : null,
       ),
     );
   });

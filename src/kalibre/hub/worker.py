@@ -17,6 +17,8 @@ from kalibre.core.hub_events import Checkpoint, Command
 from kalibre.core.protocols import Projection
 from kalibre.core.settings import Settings, make_home
 from kalibre.hub.checkpoints import Checkpoints, Reason, checkpoints_of, load_checkpoint
+from kalibre.hub.costs import SUFFIX as COSTS
+from kalibre.hub.costs import Costs
 from kalibre.hub.worker_process import WorkerProcess
 from kalibre.learners.base import LearnerProjection, enabled_learners, learner_projection
 from kalibre.log.protocol import EventLog
@@ -198,19 +200,23 @@ def run_projections(names: Sequence[str], settings: Settings, process: WorkerPro
             running.append(_Member(name, runner, projection))
             if isinstance(projection, LearnerProjection):
                 kept[name] = (runner, projection, checkpoints_of(settings, name))
-        _turn(log, running, Keeper(log, kept), process)
+        states = {name: projection.state for name, _, projection in running}
+        costs = Costs(settings.home / "run" / f"{process.name}{COSTS}", states)
+        _turn(log, running, Keeper(log, kept), costs, process)
 
 
-def _turn(log: EventLog, running: Sequence[_Member], keeper: Keeper, process: WorkerProcess) -> None:
+def _turn(log: EventLog, running: Sequence[_Member], keeper: Keeper, costs: Costs, process: WorkerProcess) -> None:
     while not process.should_stop():
         try:
             head, moved = log.head(), 0
             for name, runner, _ in running:
-                read = runner.step()
+                with costs.of(name):
+                    read = runner.step()
                 keeper.count(name, read)
                 moved += read
                 process.beat(min(one.runner.position for one in running))
             keeper.look()
+            costs.tell()
             if not moved:
                 log.wait(head, _POLL_S, process.should_stop)
         except (LogUnavailableError, LogLockedError) as error:

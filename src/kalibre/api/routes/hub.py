@@ -17,6 +17,7 @@ from kalibre.api.service import Service
 from kalibre.core.catalog import part_names
 from kalibre.core.errors import ApiError
 from kalibre.core.hub_events import League
+from kalibre.hub.costs import Cost
 
 router = APIRouter(tags=["hub"])
 
@@ -52,6 +53,7 @@ class Now(msgspec.Struct, frozen=True):
     problem: str
     killed: bool | None
     beats: dict[str, Heartbeat]
+    costs: dict[str, Cost]
     series: list[SeriesAbout]
 
 
@@ -131,6 +133,7 @@ def now_of(service: Service) -> Now:
         problem=problem,
         killed=service.engaged(picture),
         beats=dict(service.heartbeats()),
+        costs=service.costs(),
         series=about,
     )
 
