@@ -58,12 +58,11 @@ def pm2_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install PM2 from npm into a folder of its own."""
     npm = needs("npm", "npm")
     folder = tmp_path_factory.mktemp("pm2")
-    # Where npm cannot be reached that is said soon, not after its own minutes of trying.
-    patience = ("--fetch-retries=1", "--fetch-retry-maxtimeout=10000", "--fetch-timeout=60000")
-    made = run(npm, "install", "--no-audit", "--no-fund", *patience, "--prefix", folder, "pm2", cwd=folder)
+    # Where npm reaches nobody it tries for many minutes.
+    made = run("timeout", "150", npm, "install", "--no-audit", "--no-fund", "--prefix", folder, "pm2", cwd=folder)
     program = folder / "node_modules" / ".bin" / "pm2"
     if made.returncode != 0 or not program.is_file():
-        message = f"npm cannot install pm2 here: {made.stderr[-300:]}"
+        message = f"npm cannot install pm2 here (exit code {made.returncode}): {made.stderr[-300:]}"
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
