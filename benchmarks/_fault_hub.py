@@ -85,7 +85,9 @@ class HubRig:
 
     def __post_init__(self) -> None:
         """Furnish the home, and make every projection once: a forked process has it without making it again."""
-        self.settings = hub_settings(self.folder, self.url, self.trained.learners)
+        # Where nothing is pinned yet, those that are asked for may not take the place of what is to be restored.
+        kept = 1_000 if self.furnished == "unpinned" else 3
+        self.settings = hub_settings(self.folder, self.url, self.trained.learners, kept=kept)
         furnish(self.folder, self.trained, self.furnished)
         self._fresh = {name: self.make(name, self.settings) for name in self.trained.names}
         self.reads = {name: projection.reads for name, projection in self._fresh.items()}

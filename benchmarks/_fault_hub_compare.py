@@ -18,7 +18,7 @@ from benchmarks._fault_hub_inputs import JOB
 from benchmarks._fault_kills import Caught, in_child, orders_after_kill
 
 from kalibre.core.errors import SnapshotError
-from kalibre.core.events import Event, ModelTrained, encode_payload
+from kalibre.core.events import CommandApplied, Event, ModelTrained, encode_payload
 from kalibre.core.hub_events import OPERATIONAL, Job
 from kalibre.hub.checkpoints import Checkpoints
 from kalibre.hub.rebuild import rebuild_with
@@ -72,10 +72,12 @@ def _short(value: Any) -> str:
 def _counts(event: Event) -> bool:
     """Say whether interruption compares an event: what tells about the running does not, unless a projection said it.
 
-    Where a kill overtook what alarms had not read yet (a drift that the scorer told just now) hangs on their speed.
+    Where a kill overtook what alarms had not read yet (a drift that the scorer told just now), or a word of the
+    ensemble that paper trading had not, hangs on their speed; what follows from it is compared.
     """
-    if event.kind == "command_applied":
-        return event.writer != "alarms"
+    payload = event.payload
+    if isinstance(payload, CommandApplied):
+        return event.writer != "alarms" and payload.before[0] != "ensemble"
     return event.kind not in OPERATIONAL or event.writer == "alarms"
 
 

@@ -93,14 +93,14 @@ class Trained:
 # --- the hub ----------------------------------------------------------------------------------------------------------
 
 
-def hub_settings(home: Path, url: str, learners: Sequence[str]) -> Settings:
+def hub_settings(home: Path, url: str, learners: Sequence[str], *, kept: int = 3) -> Settings:
     """Return the settings of a rig; its folder is the home."""
     values: dict[str, Any] = {
         "market": {"source": "simulated", "symbols": list(SYMBOLS), "timeframe": TIMEFRAME},
         "model": {"horizon_bars": HORIZON},
         "features": {"higher_timeframes": []},
         "log": {"url": url},
-        "hub": {"learners": list(learners), "checkpoints_kept": 3, "checkpoint_copies": f"file://{home}/copies"},
+        "hub": {"learners": list(learners), "checkpoints_kept": kept, "checkpoint_copies": f"file://{home}/copies"},
     }
     return Settings(home=home, **values)
 

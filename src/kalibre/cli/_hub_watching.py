@@ -167,13 +167,18 @@ def league(symbol: SymbolOption = None, as_json: JsonOption = False, config: Con
             console.print("nobody has been judged yet: the first table comes when forecasts have matured")
         for name, told in tables.items():
             title = f"{name}, newest {told['window']:,} forecasts, as of {to_text(told['as_of_ms'])} Istanbul"
-            table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-            edges = ("edge (95 %), 1e-4", "marginal, 1e-4")
-            for column in ("forecaster", "n", "log-loss", "accuracy", "ECE", *edges, "MB", "CPU s", ""):
-                table.add_column(column, justify="left" if column in ("forecaster", "") else "right")
+            table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+            # What each costs where there is room for it; `--json` tells it always.
+            costs_fit = console.width >= 100
+            columns = ["forecaster", "n", "loss", "accuracy", "ECE", "edge (95 %)", "marginal", ""]
+            columns += ["MB", "CPU s"] if costs_fit else []
+            for column in columns:
+                table.add_column(column, justify="left" if column in ("forecaster", "") else "right", no_wrap=True)
             for row in told["rows"]:
-                table.add_row(*_standing(row))
+                table.add_row(*_standing(row)[: len(columns)])
             console.print(table)
+        if tables:
+            console.print("loss is log-loss; edge and marginal in 1e-4 of it, above 0 is better than the base rate", style="dim")
 
     emit({"league": tables}, as_json=as_json, show=print_it)
 
@@ -184,9 +189,9 @@ def _standing(row: dict[str, Any]) -> tuple[str, ...]:
 
     edge = "–"
     if row["edge"] is not None:
-        edge = " ".join(
-            (told(1e4 * row["edge"], "+.1f"), f"({1e4 * row['edge_low']:+.1f} to {1e4 * row['edge_high']:+.1f})")
-        )
+        edge = f"{1e4 * row['edge']:+.0f}"
+        if row["edge_low"] is not None and row["edge_high"] is not None:
+            edge += f" [{1e4 * row['edge_low']:+.0f}, {1e4 * row['edge_high']:+.0f}]"
     marginal = None if row["marginal"] is None else 1e4 * row["marginal"]
     kind = "dummy" if row["dummy"] else "benched" if row["benched"] else ""
     return (
@@ -195,9 +200,9 @@ def _standing(row: dict[str, Any]) -> tuple[str, ...]:
         *(told(row[name], ".4f") for name in ("log_loss", "accuracy", "ece")),
         edge,
         told(marginal, "+.2f"),
+        kind,
         told(row["state_bytes"] and row["state_bytes"] / 1e6, ".1f"),
         told(row["cpu_s"], ".1f"),
-        kind,
     )
 
 
