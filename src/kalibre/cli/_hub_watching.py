@@ -178,7 +178,8 @@ def league(symbol: SymbolOption = None, as_json: JsonOption = False, config: Con
                 table.add_row(*_standing(row)[: len(columns)])
             console.print(table)
         if tables:
-            console.print("loss is log-loss; edge and marginal in 1e-4 of it, above 0 is better than the base rate", style="dim")
+            legend = "loss is log-loss; edge and marginal in 1e-4 of it, above 0 is better than the base rate"
+            console.print(legend, style="dim")
 
     emit({"league": tables}, as_json=as_json, show=print_it)
 
