@@ -14,7 +14,7 @@ from kalibre.core.timeframe import timeframes_above
 from kalibre.dataset.join import Dataset, build_dataset
 from kalibre.evaluation.dummies import horizon_moves
 from kalibre.evaluation.walk_forward import Material
-from kalibre.features.engine import FeatureEngine, FeatureSpec, default_columns
+from kalibre.features.engine import FeatureEngine, FeatureSpec
 from kalibre.trading.series import sizing_volatility
 
 
@@ -56,19 +56,12 @@ def feature_spec(bars: Bars, settings: Settings) -> FeatureSpec:
     Of the higher timeframes that the settings name, those not above the bars' own are left out: the default ones then
     suit any bars.
     """
-    higher = timeframes_above(bars.timeframe, settings.features.higher_timeframes)
-    columns = None
-    if bars.taker_buy_volume is not None:
-        columns = (
-            *default_columns(optional=True),
-            *(f"{name}@{at}" for at in higher for name in default_columns(higher=True, optional=True)),
-        )
-    return FeatureSpec(
+    spec = FeatureSpec(
         timeframe=bars.timeframe,
-        higher_timeframes=higher,
+        higher_timeframes=timeframes_above(bars.timeframe, settings.features.higher_timeframes),
         scale_window=settings.features.scale_window,
-        columns=columns,
     )
+    return spec if bars.taker_buy_volume is None else spec.widened()
 
 
 def make_label(settings: Settings, calendar: Calendar) -> Label:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from hashlib import sha256
 from typing import Any
@@ -188,6 +188,14 @@ class FeatureSpec:
             return self.columns
         upper = default_columns(higher=True)
         return (*default_columns(), *(f"{name}@{at}" for at in self.higher_timeframes for name in upper))
+
+    def widened(self) -> FeatureSpec:
+        """Return the default set together with the columns that need taker volume; one that names its own as it is."""
+        if self.columns is not None:
+            return self
+        upper = default_columns(higher=True, optional=True)
+        names = (*default_columns(optional=True), *(f"{name}@{at}" for at in self.higher_timeframes for name in upper))
+        return replace(self, columns=names)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the spec as plain JSON types."""

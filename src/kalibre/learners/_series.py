@@ -7,12 +7,13 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
+import msgspec
 import numpy as np
 
 from kalibre.bars.timeline import Change, Timeline
 from kalibre.core.bars import Bar
 from kalibre.core.errors import LearnerError
-from kalibre.core.events import Event, decode_payload, encode_payload
+from kalibre.core.events import BarClosed, Event, decode_payload, encode_payload
 from kalibre.core.learning import Attentive, Learner, Moment, Sample, Seat
 from kalibre.core.protocols import FloatArray
 from kalibre.core.timeframe import timeframe_ms
@@ -65,12 +66,15 @@ class SeriesLearner:
         spec: FeatureSpec,
         *,
         calendar: ExpectedOpens | None,
+        wide: FeatureSpec | None = None,
     ) -> None:
         self.seat = seat
         self.step_ms = timeframe_ms(seat.timeframe)
         self._make, self._default, self._calendar = make, spec, calendar
+        self._wide, self._is_wide = wide, False
         self.engine = FeatureEngine(spec)
-        keep = 2 * self.engine.warmup + seat.horizon_bars + _SPARE_BARS
+        reach = max(self.engine.warmup, FeatureEngine(wide).warmup if wide is not None else 0)
+        keep = 2 * reach + seat.horizon_bars + _SPARE_BARS
         self.line = Timeline(seat.symbol, seat.timeframe, keep=keep)
         self.learner = make(seat)
         self.calibration = _calibration(seat)
@@ -97,12 +101,27 @@ class SeriesLearner:
         A correction changes features from the next bar on, and the outcomes of what waits; what was forecast on the
         bar as it was known stays said.
         """
+        payload = event.payload
+        if self.line.last is None and isinstance(payload, BarClosed) and payload.taker_buy_volume is not None:
+            self._widen()
         change = self.line.take(event)
         if change is Change.NEXT:
             self.n_next += 1
         elif change in (Change.CORRECTED, Change.REWRITTEN):
             self._rewritten = True
         return change is Change.NEXT
+
+    def _widen(self) -> None:
+        """See the columns that need taker volume too: a series has it from its first bar on, or never.
+
+        A market without it would leave them unknown for ever, and who sees all columns silent.
+        """
+        if self._wide is None or self._is_wide:
+            return
+        self._is_wide, self._default = True, self._wide
+        self.engine = FeatureEngine(self._wide)
+        self.seat = msgspec.structs.replace(self.seat, columns=self._wide.names)
+        self.learner = self._make(self.seat)
 
     def advance(self, *, shown: bool = True) -> Moment:
         """Bring the features to the newest bar and return its close.
@@ -248,19 +267,22 @@ class SeriesLearner:
             "waiting.rows": np.concatenate([one.moment.row for one in waiting]) if waiting else np.empty(0),
             "waiting": json.dumps(told),
             "heard": json.dumps([_told(event) for event in self._heard.values()]),
-            "counts": json.dumps([self.epoch, self.n_next, self._rewritten, self._before_ms]),
+            "counts": json.dumps([self.epoch, self.n_next, self._rewritten, self._before_ms, self._is_wide]),
         }
         return state | self.learnt()
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take on a state returned by `state`."""
         self.line.restore(_below(state, "line."))
+        *counts, is_wide = json.loads(str(state["counts"]))
+        if is_wide:
+            self._widen()
         spec = FeatureSpec.from_dict(json.loads(str(state["spec"])))
         if spec != self.engine.spec:
             self.engine = FeatureEngine(spec)
         self.engine.restore(_below(state, "engine."))
         self.learner, self.calibration = self.known(state)
-        self.epoch, self.n_next, self._rewritten, self._before_ms = json.loads(str(state["counts"]))
+        self.epoch, self.n_next, self._rewritten, self._before_ms = counts
         self._heard = {(event.kind, event.key): event for event in map(_event, json.loads(str(state["heard"])))}
         self._waiting, at = [], 0
         for close_ms, values, follows, score, p_up, due, model, counts, width in json.loads(str(state["waiting"])):

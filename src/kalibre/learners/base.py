@@ -104,6 +104,8 @@ class LearnerProjection:
         self._now_ms, self._paused = 0, ""
         self._series: dict[str, SeriesLearner] = {}
         own = spec if make.columns is None else FeatureSpec(spec.timeframe, columns=make.columns)
+        # Who asked for the champion's features sees those; who named none sees all that its market has.
+        wide = own.widened() if own.columns is None and not self._heard else None
         for symbol, timeframe in series:
             key = series_key(symbol, timeframe)
             seat = Seat(
@@ -115,9 +117,9 @@ class LearnerProjection:
                 seed=_seed(seed, name, key),
                 load_model=load_model,
             )
-            self._series[key] = SeriesLearner(make, seat, own, calendar=calendar)
+            self._series[key] = SeriesLearner(make, seat, own, calendar=calendar, wide=wide)
         settings = [name, horizon_bars, fee, stale_bars, seed, getattr(calendar, "name", None), sorted(self._series)]
-        prints = FeatureEngine(own).fingerprint
+        prints = "".join(FeatureEngine(one).fingerprint for one in (own, wide) if one is not None)
         self.version = sha256((code_digest(name) + prints + json.dumps(settings)).encode()).hexdigest()[:16]
 
     @property

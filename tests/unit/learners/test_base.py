@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,6 +29,7 @@ from tests.fakes.learners import (
 from tests.fakes.models import STEP_MS, bar_events
 
 from kalibre.bars.calendars import get_calendar
+from kalibre.core.bars import Bars, concat
 from kalibre.core.errors import CatalogError, LearnerError
 from kalibre.core.events import CorporateAction, Event, Forecast, Outcome, Promotion, new_event
 from kalibre.core.learning import Moment, Sample, Seat
@@ -43,6 +45,7 @@ from kalibre.learners.base import (
     learner_projection,
 )
 from kalibre.log.replay import copy_state, state_digest
+from kalibre.sources import open_source
 
 
 class Diary(Honest):
@@ -476,3 +479,57 @@ def test_a_hard_life_ends_in_the_same_state_wherever_it_is_cut() -> None:
 
 def test_the_bars_of_the_market_are_those_of_the_log() -> None:
     assert [event.event_time for event in bar_events(market(5))] == [event.event_time for event in quiet_life(5)[1:]]
+
+
+# --- a market that knows the takers' volume ---------------------------------------------------------------------------
+
+WHOLE = FeatureSpec("15m")
+"""The default set: no columns are named."""
+
+
+def test_who_names_no_columns_sees_those_of_the_takers_where_the_market_has_them() -> None:
+    bars = market(300)
+    asked, *_ = diary(bar_events(bars), spec=WHOLE)
+    assert "taker_imbalance_20" in WHOLE.widened().names
+    rows = FeatureEngine(WHOLE.widened()).batch(bars)
+    assert np.array_equal([moment.row for moment in asked], rows, equal_nan=True)
+    without = replace(bars, taker_buy_volume=None)
+    asked, *_ = diary(bar_events(without), spec=WHOLE)
+    assert np.array_equal([moment.row for moment in asked], FeatureEngine(WHOLE).batch(without), equal_nan=True)
+
+
+def test_the_first_bar_decides_and_a_reset_changes_nothing_of_it() -> None:
+    events = bar_events(replace(market(40), taker_buy_volume=None))[:10] + bar_events(market(40))[10:]
+    narrow = host(Diary, spec=WHOLE)
+    play(narrow, events)
+    assert narrow.series[SERIES].seat.columns == WHOLE.names
+    wide = host(Diary, spec=WHOLE)
+    events = bar_events(market(40))
+    play(wide, [*events[:20], command(Diary.name, "reset", events[20].event_time), *events[20:]])
+    assert wide.series[SERIES].seat.columns == WHOLE.widened().names
+    assert host(Diary).series[SERIES].seat.columns == short_spec().names, "who is told its columns sees those"
+
+
+def test_what_it_sees_outlives_a_restart() -> None:
+    events = bar_events(market(300))
+    first = host(Diary, spec=WHOLE)
+    play(first, events[:150])
+    second = host(Diary, spec=WHOLE)
+    second.restore(copy_state(first.state()))
+    assert second.series[SERIES].seat.columns == WHOLE.widened().names
+    assert play(second, events[150:]) == play(first, events[150:])
+    assert state_digest(second.state()) == state_digest(first.state())
+
+
+def test_the_online_learner_finds_what_is_planted_in_the_takers_volume() -> None:
+    bars = concat(list(open_source("simulated", market="edge", auc=0.65, seed=5, n_bars=8_000).history("EDGE", "15m")))
+    settings = Settings(market={"symbols": ["EDGE"], "timeframe": "15m"})  # type: ignore[arg-type]
+
+    def edge(played: Bars) -> float:
+        told = outcomes(play(learner_projection("online", settings), bar_events(played)))
+        recent = [told[time] for time in sorted(told)[-3_000:]]
+        loss = [-math.log(one.p_up if one.went_up else 1.0 - one.p_up) for one in recent]
+        return math.log(2.0) - sum(loss) / len(loss)
+
+    assert edge(bars) > 0.004
+    assert edge(replace(bars, taker_buy_volume=None)) < 0.002, "planted: without that column there is nothing to find"
