@@ -18,6 +18,7 @@ from kalibre.core.clock import to_text
 from kalibre.core.errors import EvaluationError
 from kalibre.evaluation import charts
 from kalibre.evaluation.report_words import WORDS
+from kalibre.models.ensemble_version import is_ensemble
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,7 +119,8 @@ def verdict(study: Study, lang: str = "en") -> str:
     failed = [gate for gate in study["gates"] if not gate["passed"]]
     if not failed:
         return words["verdict_yes"].format(model=study["model_id"], passed=len(study["gates"]))
-    return words["verdict_no"].format(failed=len(failed), total=len(study["gates"]))
+    refused = "verdict_no_ensemble" if is_ensemble(study["model_id"]) else "verdict_no"
+    return words[refused].format(failed=len(failed), total=len(study["gates"]))
 
 
 def _section(

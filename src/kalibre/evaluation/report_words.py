@@ -13,6 +13,10 @@ _EN: Final[dict[str, str]] = {
         "Nothing qualifies: {failed} of {total} gates refused this model. It runs in shadow on paper, and the "
         "policy holds."
     ),
+    "verdict_no_ensemble": (
+        "Nothing qualifies: {failed} of {total} gates refused the ensemble. It goes on in the league, and the policy "
+        "does not follow it."
+    ),
     "badge_yes": "qualifies",
     "badge_no": "nothing qualifies",
     "compare": "Side by side",
@@ -140,6 +144,9 @@ _TR: Final[dict[str, str]] = {
     "verdict_no": (
         "Yeterli model yok: {total} kapıdan {failed} tanesi bu modeli reddetti. Model gölgede, kâğıt üzerinde çalışır; "
         "politika bekler."
+    ),
+    "verdict_no_ensemble": (
+        "Yeterli değil: {total} kapıdan {failed} tanesi topluluğu reddetti. Topluluk ligde sürer; politika onu izlemez."
     ),
     "badge_yes": "yeterli",
     "badge_no": "yeterli model yok",

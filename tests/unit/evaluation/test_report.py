@@ -168,6 +168,8 @@ def test_verdicts_count_the_gates_that_failed(study: dict[str, Any]) -> None:
     assert study["model_id"] in verdict({**study, "gates": gates})
     gates[2]["passed"] = gates[5]["passed"] = False
     assert f"2 of {len(gates)}" in verdict({**study, "gates": gates})
+    assert "runs in shadow" in verdict({**study, "gates": gates})
+    assert "goes on in the league" in verdict({**study, "gates": gates, "model_id": "ensemble-0123456789ab"})
 
 
 def test_two_markets_stand_side_by_side(study: dict[str, Any], tmp_path: Path) -> None:
