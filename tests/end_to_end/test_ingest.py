@@ -39,6 +39,8 @@ import resource, signal, sys
 from kalibre.log import open_log
 from tests.end_to_end.test_ingest import ingest
 
+# A test run in the background of a shell hands down that SIGINT is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 url, limit, stay_at, market = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 
 
