@@ -274,6 +274,7 @@ def _hosts(settings: Settings) -> dict[str, str]:
 def _hook(value: Any) -> Any:
     if isinstance(value, Live):
         return value.figures()
+    # msgspec's own way to be told that a type has no JSON form.
     raise NotImplementedError(f"{type(value).__name__} cannot be sent")
 
 
