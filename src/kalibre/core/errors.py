@@ -182,3 +182,9 @@ class DeliveryError(KalibreError):
 
 class UndeliverableError(DeliveryError):
     """What the outbox holds will be refused by its receiver every time; after some tries it is passed over."""
+
+
+class LanguageError(KalibreError):
+    """A text cannot be used as it is: not text, too long, or empty where something has to be read."""
+
+    exit_code = 2

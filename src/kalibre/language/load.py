@@ -1,0 +1,52 @@
+"""`model=`: one string for every tier. `builtin:fast`, `builtin:encoder`, a trained model's folder."""
+
+from __future__ import annotations
+
+import importlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from kalibre.core.errors import UsageError
+from kalibre.language.base import TASKS
+from kalibre.language.bundle import MANIFEST, LanguageBundle, open_bundle, shipped
+
+
+def load(task: str, model: str = "builtin:fast") -> Any:
+    """Return the model of a task; it keeps the task's protocol (`SentimentModel`, `EntityModel`, ...).
+
+    Parameters
+    ----------
+    task
+        One of `TASKS`.
+    model
+        `builtin:fast`, `builtin:encoder`, or the path of a saved bundle.
+
+    Raises
+    ------
+    UsageError
+        If there is no such task or model.
+    ModelError
+        If it cannot be read, or is of another task.
+    """
+    if task not in TASKS:
+        raise UsageError(f"task {task!r} is unknown: choose one of {', '.join(TASKS)}")
+    if model.startswith("builtin:"):
+        return _shipped(task, model.removeprefix("builtin:"))
+    folder = Path(model).expanduser()
+    if (folder / MANIFEST).is_file():
+        return from_bundle(open_bundle(folder, task))
+    raise UsageError(
+        f"model {model!r} is none: say builtin:fast, or the folder of a model that `kalibre nlp train` saved (with its "
+        f"{MANIFEST})"
+    )
+
+
+@lru_cache(maxsize=16)
+def _shipped(task: str, family: str) -> Any:
+    return from_bundle(shipped(task, family))
+
+
+def from_bundle(bundle: LanguageBundle) -> Any:
+    """Make the model that a bundle holds."""
+    return importlib.import_module(f"kalibre.language.{bundle.task}.{bundle.family}").from_bundle(bundle)
