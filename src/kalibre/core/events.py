@@ -320,7 +320,8 @@ class CommandApplied(Payload, frozen=True, kw_only=True):
 @cache
 def payload_types() -> dict[str, type[Payload]]:
     """Return every payload type by its kind."""
-    import kalibre.core.hub_events  # noqa: F401  (its kinds are known once it is read)
+    import kalibre.core.hub_events  # (their kinds are known once they are read)
+    import kalibre.core.text_events  # noqa: F401
 
     return {cls.kind: cls for cls in Payload.__subclasses__()}
 

@@ -10,8 +10,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
-Task = Literal["sentiment", "entities", "answering", "category"]
-TASKS: tuple[Task, ...] = ("sentiment", "entities", "answering", "category")
+Task = Literal["sentiment", "entities", "answering", "category", "horizon"]
+TASKS: tuple[Task, ...] = ("sentiment", "entities", "answering", "category", "horizon")
 
 SENTIMENTS = ("negative", "neutral", "positive")
 """Expected direction for Borsa Istanbul or the asset named; what is irrelevant for it is neutral."""

@@ -1,0 +1,194 @@
+"""When two headlines say the same: a form that drops what a wire adds and keeps whatever could change a score.
+
+A near-duplicate by likeness alone is a trap: "Garanti kârını artırdı" and "Garanti kârını artırmadı" share nine tenths
+of their characters. So nothing here measures likeness. A headline is written down in a form from which fillers, tags,
+case, punctuation and apostrophe suffixes are gone, and in which a few exact synonyms are one; two headlines are near
+duplicates if and only if these forms are equal. Every number, date, name, negation and direction is part of the form,
+so a changed one is another headline by construction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from functools import lru_cache
+
+VERSION = "1"
+"""Goes into every key: a cache filled under other rules is not asked."""
+
+_LOWER = str.maketrans({"I": "ı", "İ": "i"})
+_FLAT = str.maketrans("âîû", "aiu")
+"""Circumflexes are often left out. Other marks are not folded: `oldu` (became) and `öldü` (died) are two words."""
+
+_APOSTROPHES = "'’‘`´ʼ"
+
+_TAGS = re.compile(
+    r"""^\s*(?:\[[^\]]{1,24}\]|\((?:güncellendi|güncelleme|video|foto|canlı|özel)\)
+      |(?:son\ dakika|flaş\ haber|flaş|flash|acil|canlı|özel\ haber|günün\ haberi|breaking(?:\ news)?|update\ ?\d?
+        |exclusive)
+        (?:\s+(?:haber|gelişme|haberi))?\s*[:!|–—-]+)\s*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_TAILS = re.compile(
+    r"""\s*(?:[|–—-]\s*(?:reuters|bloomberg(?:\ ht)?|anadolu\ ajansı|aa|dha|iha|ntv|cnn\ türk|cnbc-e|foreks|matriks|
+        dünya|ekonomim|haberler(?:\.com)?|investing(?:\.com)?|para\ analiz|hürriyet|sabah|milliyet|habertürk|sözcü)
+      |\((?:aa|dha|iha|reuters|bloomberg(?:\ ht)?|foreks|matriks|güncellendi|güncelleme|video|foto|özel|update\ ?\d?)\)
+      |(?:\.{3,}|…))\s*$""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+_FILLERS = frozenset(
+    "ve ile de da ki bir bu şu o için olarak ise yine yeni büyük önemli kritik dikkat çeken çarpıcı işte the a an"
+    " of its has have".split()
+)
+"""Words without which a headline says the same. None of them negates, compares, points or counts. `dev` (giant) and
+`son` (last) are none: they are also parts of names and dates."""
+
+_SYNONYMS = {
+    word: group[0]
+    for group in (
+        "açıkladı duyurdu bildirdi paylaştı ilan_etti".split(),
+        "yükseldi arttı yükseliş_kaydetti artış_gösterdi yükseliş_gösterdi artış_kaydetti".split(),
+        "düştü geriledi indi azaldı düşüş_kaydetti düşüş_gösterdi gerileme_kaydetti".split(),
+        "yükseliyor artıyor".split(),
+        "düşüyor geriliyor azalıyor".split(),
+        "artırdı arttırdı yükseltti".split(),
+        "düşürdü indirdi azalttı".split(),
+        "yüzde %".split(),
+        "tl lira ₺ try".split(),
+        "dolar usd $".split(),
+        "euro avro eur €".split(),
+        "mn mln milyon".split(),
+        "mr mlr milyar".split(),
+        "tcmb merkez_bankası mb".split(),
+        "abd amerika".split(),
+    )
+    for word in group
+}
+"""Exact words (and pairs of words) that are one. Each group holds one direction in one tense: `yükselecek` and
+`yükseldi` stay apart, and so does every negated form."""
+
+_CASES = {
+    suffix: group[0]
+    for group in (
+        "da de ta te".split(),
+        "dan den tan ten".split(),
+        "a e ya ye na ne".split(),
+        "ı i u ü yı yi yu yü nı ni nu nü".split(),
+        "la le yla yle".split(),
+        "lı li lu lü".split(),
+        "daki deki taki teki".split(),
+    )
+    for suffix in group
+}
+"""Case suffixes after an apostrophe, whatever the vowel: they say from whom to whom (`ABD'den İran'a`), and `5'e`
+(to 5) is not `5` (by 5)."""
+_GENITIVE = re.compile(r"[ns]?[ıiuü]n")
+
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_TOKEN = re.compile(
+    rf"(?P<minus>(?<!\S)[-−](?=\s?[%\d]))|(?P<number>\d+(?:[.,:/]\d+)*)|(?P<word>[^\W\d_]+)|(?P<sign>[%$€₺£])"
+    rf"|(?<=\w)[{_APOSTROPHES}]\s?(?P<suffix>[^\W\d_]{{1,7}})\b"
+)
+_MULTIPLIERS = frozenset({"bin", "mn", "mr", "trilyon"})
+
+
+def normalise(text: str) -> str:
+    r"""Return the text as exact hits compare it: NFC, Turkish lower case, single blanks, no marks that cannot be seen.
+
+    Examples
+    --------
+    >>> normalise("  THYAO’nun  KÂRI\u200b arttı ")
+    'thyao’nun kârı arttı'
+    """
+    composed = unicodedata.normalize("NFC", text)
+    seen = "".join(" " if unicodedata.category(c) in {"Cc", "Zl", "Zp"} else c for c in composed)
+    kept = "".join(c for c in seen if unicodedata.category(c) not in {"Cf", "Cs"})
+    return " ".join(unicodedata.normalize("NFC", kept.translate(_LOWER).lower()).split())
+
+
+@lru_cache(maxsize=65_536)
+def canonical(text: str) -> str:
+    """Return the form in which near-duplicates are equal; empty where nothing is left.
+
+    Parameters
+    ----------
+    text
+        A headline; its case matters only where letters are folded.
+
+    Examples
+    --------
+    >>> canonical("SON DAKİKA: THYAO'nun kârı %5,0 arttı - Reuters") == canonical("THYAO kârı yüzde 5 yükseldi")
+    True
+    >>> canonical("THYAO kârı yüzde 5 yükseldi") == canonical("THYAO kârı yüzde 6 yükseldi")
+    False
+    """
+    plain = normalise(text)
+    while True:
+        shorter = _TAILS.sub("", _TAGS.sub("", plain))
+        if shorter == plain:
+            break
+        plain = shorter
+    tokens: list[str] = []
+    for match in _TOKEN.finditer(plain):
+        kind, word = str(match.lastgroup), match.group(str(match.lastgroup))
+        if kind == "suffix":
+            # A genitive only binds a name to what follows it; wires leave it out.
+            tokens += [] if _GENITIVE.fullmatch(word) else [f"'{_CASES.get(word, word)}"]
+        elif word not in _FILLERS:
+            tokens.append({"minus": "minus", "number": _number(word)}.get(kind, word))
+    return " ".join(_merged(tokens)).translate(_FLAT)
+
+
+def exact_key(text: str) -> str:
+    """Return the hash under which an exact repetition is found."""
+    return hashlib.sha256(f"exact|{normalise(text)}".encode()).hexdigest()[:32]
+
+
+def near_key(text: str) -> str:
+    """Return the hash under which a near-duplicate is found; that of the text itself where nothing else is left."""
+    form = canonical(text)
+    return hashlib.sha256(f"near{VERSION}|{form}".encode()).hexdigest()[:32] if form else exact_key(text)
+
+
+def _number(word: str) -> str:
+    """Write `1.250,50`, `1250.5` alike as far as Turkish writing is sure: a comma is decimal, a dot before three digits
+    groups, any other dot is decimal.
+
+    Dates and times (`14.05.2023`, `14:30`) stay as they are.
+    """
+    if not _NUMBER.fullmatch(word) or (word.count(".") > 1 and not re.fullmatch(r"\d{1,3}(\.\d{3})+(,\d+)?", word)):
+        return word
+    if "," in word:
+        whole, _, part = word.replace(".", "").rpartition(",") if word.count(",") == 1 else (word, "", "")
+        part = part.rstrip("0")
+        return f"{whole}.{part}" if part else whole
+    if re.fullmatch(r"\d{1,3}(\.\d{3})+", word):
+        return word.replace(".", "")
+    if "." in word:
+        whole, _, part = word.partition(".")
+        part = part.rstrip("0")
+        return f"{whole}.{part}" if part else whole
+    return word
+
+
+def _merged(tokens: list[str]) -> list[str]:
+    """Replace exact synonyms, of one word or two, and put a currency's sign behind its amount."""
+    found: list[str] = []
+    place = 0
+    while place < len(tokens):
+        pair = "_".join(tokens[place : place + 2])
+        if pair in _SYNONYMS:
+            found.append(_SYNONYMS[pair])
+            place += 2
+            continue
+        word = tokens[place]
+        if word in "$€₺£" and tokens[place + 1 : place + 2] and tokens[place + 1][0].isdigit():
+            found.append(tokens[place + 1])
+            multiplier = _SYNONYMS.get(tokens[place + 2], tokens[place + 2]) if place + 2 < len(tokens) else ""
+            found += [multiplier] if multiplier in _MULTIPLIERS else []
+            place += 2 if multiplier in _MULTIPLIERS else 1
+        found.append(_SYNONYMS.get(word, word))
+        place += 1
+    return found

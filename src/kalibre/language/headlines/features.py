@@ -1,0 +1,173 @@
+"""`snews_impact` and `snews_conf`: what the headlines known at a bar's close say for a symbol.
+
+Row t holds what was known at the close of bar t: scores whose event time is not later. Each fades by the half-life of
+its horizon and is dropped whole after six of them, so that a row does not depend on when the history began. A story
+counts once, from its newest report on, however many wires retell it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kalibre.core.errors import FeatureError
+from kalibre.core.text_events import HeadlineScore
+from kalibre.core.timeframe import DAY_MS
+
+COLUMNS: Final = ("snews_impact", "snews_conf")
+
+HALF_LIFE_MS: Final[Mapping[str | None, int]] = {
+    "intraday": 4 * 3_600_000,
+    "daily": DAY_MS,
+    "weekly": 5 * DAY_MS,
+    None: DAY_MS,
+}
+LIVES: Final = 6
+"""Half-lives after which a score is dropped: less than 1/64 of it is left."""
+
+LONGEST_MS: Final = LIVES * max(HALF_LIFE_MS.values())
+"""Warm-up: a row whose history reaches back so far does not depend on when the history began."""
+
+
+@dataclass(frozen=True)
+class _Live:
+    time_ms: int
+    order: tuple[str, str, str]
+    weight: float
+    impact: float
+    half_life_ms: int
+
+
+class NewsFeatures:
+    """Folds headline scores, bar by bar; `batch` is `at` in a loop.
+
+    Parameters
+    ----------
+    relevance
+        Weight in (0, 1] of each asset whose headlines matter for the symbol: `{"THYAO": 1, "BIST100": 0.5}`.
+
+    Raises
+    ------
+    FeatureError
+        If there is no asset, or a weight lies outside (0, 1].
+
+    Examples
+    --------
+    >>> fold = NewsFeatures({"THYAO": 1.0})
+    >>> said = {"asset": "THYAO", "impact": -0.5, "confidence": 0.8, "horizon": "daily"}
+    >>> fold.add(1_000, HeadlineScore(headline="h", story="s", model="m", **said))
+    >>> fold.at(999).tolist(), fold.at(1_000).tolist(), fold.at(1_000 + 86_400_000).tolist()
+    ([0.0, 0.0], [-0.4, 0.8], [-0.2, 0.4])
+    """
+
+    def __init__(self, relevance: Mapping[str, float]) -> None:
+        wrong = {asset: weight for asset, weight in relevance.items() if not 0 < weight <= 1}
+        if wrong or not relevance:
+            raise FeatureError(f"relevance {dict(relevance)} cannot be used: weigh each asset above 0 and at most 1")
+        self._relevance = dict(relevance)
+        self._live: dict[tuple[str, str], list[_Live]] = {}
+
+    def add(self, event_time: int, score: HeadlineScore) -> None:
+        """Take in a score that may be used from its event time on; in any order, repeated or not."""
+        weight = self._relevance.get(score.asset)
+        if weight is None:
+            return
+        found = _Live(
+            event_time,
+            (score.asset, score.headline, score.model),
+            weight * score.confidence,
+            score.impact,
+            HALF_LIFE_MS[score.horizon],
+        )
+        reports = self._live.setdefault((score.asset, score.story), [])
+        if found not in reports:
+            reports.append(found)
+
+    def at(self, close_ms: int) -> NDArray[np.float64]:
+        """Return the row of a bar that closes at `close_ms`, shape (2,): `snews_impact` and `snews_conf`.
+
+        `snews_impact` in [-1, 1] is the sum of impacts, each weighed by relevance, confidence and how far it has
+        faded, over the sum of weights where that is above 1. `snews_conf` in [0, 1] is the probability that at least
+        one of them is right, were they independent. Both are 0 where there is no news. What lies in the future at
+        `close_ms` is left for later.
+        """
+        total = weights = 0.0
+        wrong = 1.0
+        for one in sorted(self._newest(close_ms), key=lambda one: (one.time_ms, one.order)):
+            age = close_ms - one.time_ms
+            if age > LIVES * one.half_life_ms:
+                continue
+            weight = one.weight * 0.5 ** (age / one.half_life_ms)
+            total += weight * one.impact
+            weights += weight
+            wrong *= 1.0 - weight
+        return np.array([total / max(1.0, weights), 1.0 - wrong])
+
+    def forget(self, close_ms: int) -> None:
+        """Drop what no later bar can see."""
+        kept: dict[tuple[str, str], list[_Live]] = {}
+        for key, reports in self._live.items():
+            known = [one for one in reports if one.time_ms <= close_ms]
+            newest = max(known, key=lambda one: (one.time_ms, one.order), default=None)
+            seen = [] if newest is None or close_ms - newest.time_ms > LIVES * newest.half_life_ms else [newest]
+            if left := seen + [one for one in reports if one.time_ms > close_ms]:
+                kept[key] = left
+        self._live = kept
+
+    def _newest(self, close_ms: int) -> list[_Live]:
+        """Return the newest report of each story that was known at a close; which came in first does not matter."""
+        found = []
+        for reports in self._live.values():
+            known = [one for one in reports if one.time_ms <= close_ms]
+            if known:
+                found.append(max(known, key=lambda one: (one.time_ms, one.order)))
+        return found
+
+
+def news_rows(
+    scores: Iterable[tuple[int, HeadlineScore]], close_ms: NDArray[np.int64], relevance: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """Return both columns for every bar, shape (n_bars, 2): `NewsFeatures` stepped over them.
+
+    Parameters
+    ----------
+    scores
+        (event time, score), in any order.
+    close_ms
+        Shape (n_bars,), closes, rising.
+    relevance
+        As for `NewsFeatures`.
+    """
+    waiting = sorted(scores, key=lambda pair: (pair[0], pair[1].asset, pair[1].headline, pair[1].model))
+    fold = NewsFeatures(relevance)
+    rows = np.empty((len(close_ms), len(COLUMNS)))
+    place = 0
+    for row, close in enumerate(close_ms.tolist()):
+        while place < len(waiting) and waiting[place][0] <= close:
+            fold.add(*waiting[place])
+            place += 1
+        rows[row] = fold.at(close)
+        fold.forget(close)
+    return rows
+
+
+def relevance_of(symbol: str, calendar: str) -> dict[str, float]:
+    """Return which assets' headlines matter for a symbol, unless the user says otherwise.
+
+    A coin's pair stands for its coin, a share of Borsa Istanbul also hears the market at half weight.
+
+    Examples
+    --------
+    >>> relevance_of("BTCUSDT", "24/7"), relevance_of("THYAO", "XIST"), relevance_of("XU100", "XIST")
+    ({'BTC': 1.0}, {'THYAO': 1.0, 'BIST100': 0.5}, {'BIST100': 1.0})
+    """
+    if calendar == "XIST":
+        return {"BIST100": 1.0} if symbol in {"XU100", "BIST100"} else {symbol: 1.0, "BIST100": 0.5}
+    for quote in ("USDT", "USDC", "BUSD", "FDUSD", "TRY", "USD", "EUR", "BTC"):
+        if symbol.endswith(quote) and symbol != quote:
+            return {symbol.removesuffix(quote).rstrip("-/_"): 1.0}
+    return {symbol: 1.0}

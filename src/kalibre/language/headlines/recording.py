@@ -1,0 +1,115 @@
+"""Headlines and their scores as events: recorded once, known from their publication, never computed again in replay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kalibre.bars.calendars import Calendar
+from kalibre.core.events import Event, new_event
+from kalibre.core.text_events import Headline, HeadlineScore
+from kalibre.language.headlines.cache import Reuse
+from kalibre.language.headlines.canonical import exact_key, near_key
+from kalibre.language.headlines.publication import known_ms
+from kalibre.language.headlines.score import Score
+from kalibre.log.protocol import EventLog
+
+WRITER = "news"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A headline as its source gave it; `published` as `known_ms` takes it."""
+
+    text: str
+    published: str
+    source: str
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What was stored now: events that the log already held are not counted again."""
+
+    headlines: int
+    scores: int
+
+
+def record(
+    log: EventLog,
+    headlines: Sequence[Published],
+    scored: Sequence[tuple[Score, Reuse]],
+    *,
+    calendar: Calendar,
+    live_at_ms: int | None = None,
+) -> Recorded:
+    """Append headlines and what was made of them, in one transaction.
+
+    Parameters
+    ----------
+    headlines, scored
+        One score per headline; of an abstention only the headline is recorded.
+    calendar
+        Whose sessions count for a headline with a date only.
+    live_at_ms
+        Wall time at which the scores were there; no score can be acted on before. None for an archive.
+
+    Raises
+    ------
+    LanguageError
+        If a time of publication cannot be read; nothing is stored then.
+    """
+    events: list[Event] = []
+    for headline, (score, reuse) in zip(headlines, scored, strict=True):
+        name = exact_key(headline.text)[:16]
+        published = known_ms(headline.published, calendar)
+        said = Headline(
+            text=headline.text,
+            source=headline.source,
+            published=headline.published,
+            language=score.language,
+            url=headline.url,
+        )
+        events.append(new_event(f"{headline.source}|{name}", published, said, provenance=_provenance(live_at_ms)))
+        if score.impact is None or score.confidence is None:
+            continue
+        known = published if live_at_ms is None else max(published, live_at_ms)
+        impacts = [(score.asset, score.impact), *((one.asset, one.impact) for one in score.also)]
+        for asset, impact in impacts:
+            if asset is None:
+                continue
+            what = HeadlineScore(
+                headline=name,
+                story=near_key(headline.text)[:16],
+                asset=asset,
+                impact=impact,
+                confidence=score.confidence,
+                horizon=score.horizon,
+                model=score.model,
+                reused=reuse,
+            )
+            key = f"{asset}|{name}|{score.model}"
+            # Scored live a second time (after a restart, say), the first time counts: that one could be acted on.
+            if live_at_ms is not None and log.latest("headline_score", key=key) is not None:
+                continue
+            events.append(new_event(key, known, what, provenance=_provenance(live_at_ms)))
+    before = log.head()
+    stored = [event for event in log.append(events, writer=WRITER) if event.seq > before]
+    return Recorded(
+        headlines=sum(event.kind == "headline" for event in stored),
+        scores=sum(event.kind == "headline_score" for event in stored),
+    )
+
+
+def recorded_scores(log: EventLog, *, model: str | None = None) -> list[tuple[int, HeadlineScore]]:
+    """Return every recorded score with its event time, of one model or of all."""
+    events = log.read(kinds={"headline_score"}, newest_revision=True)
+    return [
+        (event.event_time, event.payload)
+        for event in events
+        if isinstance(event.payload, HeadlineScore) and model in {None, event.payload.model}
+    ]
+
+
+def _provenance(live_at_ms: int | None) -> str:
+    return "archive" if live_at_ms is None else "received"
