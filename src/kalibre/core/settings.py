@@ -283,6 +283,39 @@ class HubSettings(_Section):
         return value
 
 
+class LanguageSettings(_Section):
+    """Which models read text."""
+
+    sentiment: str = Field("builtin:fast", description="builtin:fast, builtin:encoder, or the folder of a saved model")
+    entities: str = Field("builtin:fast", description="likewise")
+    answering: str = Field("builtin:fast", description="likewise")
+    index: str = Field("", description="folder of the passages that answers come from; empty: language/index in home")
+    abstain_below: float = Field(
+        0.5, ge=0, le=1, description="least probability of being right at which an answer is given"
+    )
+    universe: tuple[str, ...] = Field((), description="assets that headlines are scored for; empty: all that are known")
+    relevance: dict[str, dict[str, float]] = Field(
+        default_factory=dict,
+        description="weight of each asset whose headlines matter for a symbol: {BTCUSDT = {BTC = 1.0, ETH = 0.3}}",
+    )
+    endpoint_url: str = Field("", description="an OpenAI-compatible address that scores headlines; empty: the builtin")
+    endpoint_model: str = Field("", description="its model's name")
+    endpoint_key: SecretStr = Field(SecretStr(""), description="its key; never shown again")
+    endpoint_requests: int = Field(1_000, ge=0, description="most calls, retries included, for good")
+    endpoint_tokens: int = Field(2_000_000, ge=0, description="most tokens, for good")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if bool(self.endpoint_url) != bool(self.endpoint_model):
+            raise ValueError("endpoint_url and endpoint_model belong together: set both, or neither")
+        if self.endpoint_url and not self.universe:
+            raise ValueError("an endpoint needs a universe: name the assets that it may score, such as BIST100")
+        for symbol, weights in self.relevance.items():
+            if not weights or any(not 0 < weight <= 1 for weight in weights.values()):
+                raise ValueError(f"relevance of {symbol!r} is {weights}: weigh each asset above 0 and at most 1")
+        return self
+
+
 class Settings(BaseSettings):
     """Every setting; sections as in `kalibre.toml`, environment as `KALIBRE_MARKET__TIMEFRAME=1h`."""
 
@@ -303,6 +336,7 @@ class Settings(BaseSettings):
     api: ApiSettings = ApiSettings()  # type: ignore[call-arg]
     alerts: AlertSettings = AlertSettings()  # type: ignore[call-arg]
     hub: HubSettings = HubSettings()  # type: ignore[call-arg]
+    language: LanguageSettings = LanguageSettings()  # type: ignore[call-arg]
 
     @classmethod
     def settings_customise_sources(

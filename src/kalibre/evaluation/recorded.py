@@ -314,7 +314,9 @@ class _Judgement:
             verification=verification,
             gates=gates,
             settings=plain(
-                self.settings.model_dump(mode="json", exclude={"alerts", "hub", "api", "home", "log", "registry_url"})
+                self.settings.model_dump(
+                    mode="json", exclude={"alerts", "hub", "api", "home", "language", "log", "registry_url"}
+                )
             ),
             seconds=dict(self.seconds),
             bundle=version,
