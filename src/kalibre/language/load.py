@@ -1,4 +1,8 @@
-"""`model=`: one string for every tier. `builtin:fast`, `builtin:encoder`, a trained model's folder."""
+"""`model=`: one string for every tier: `builtin:fast`, `builtin:encoder`, or a folder or hub id.
+
+A folder is a model that Kalibre saved, or one of transformers; a hub id (`dbmdz/bert-base-turkish-cased`) needs
+internet and the packages transformers and torch.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kalibre.core.errors import UsageError
+from kalibre.language import pretrained
 from kalibre.language.base import TASKS
 from kalibre.language.bundle import MANIFEST, LanguageBundle, open_bundle, shipped
 
@@ -20,14 +25,14 @@ def load(task: str, model: str = "builtin:fast") -> Any:
     task
         One of `TASKS`.
     model
-        `builtin:fast`, `builtin:encoder`, or the path of a saved bundle.
+        `builtin:fast`, `builtin:encoder`, the path of a saved bundle or of a model of transformers, or a hub id.
 
     Raises
     ------
     UsageError
         If there is no such task or model.
     ModelError
-        If it cannot be read, or is of another task.
+        If it cannot be read, is of another task, or needs what is not there (a package, the network).
     """
     if task not in TASKS:
         raise UsageError(f"task {task!r} is unknown: choose one of {', '.join(TASKS)}")
@@ -36,10 +41,12 @@ def load(task: str, model: str = "builtin:fast") -> Any:
     folder = Path(model).expanduser()
     if (folder / MANIFEST).is_file():
         return from_bundle(open_bundle(folder, task))
-    raise UsageError(
-        f"model {model!r} is none: say builtin:fast, or the folder of a model that `kalibre nlp train` saved (with its "
-        f"{MANIFEST})"
-    )
+    if not folder.is_dir() and not pretrained.is_hub_id(model):
+        raise UsageError(
+            f"model {model!r} is none: say builtin:fast, a folder (one that `kalibre nlp train` saved, or of "
+            "transformers), or a hub id (owner/name)"
+        )
+    return pretrained.load(task, model)
 
 
 @lru_cache(maxsize=16)
