@@ -105,7 +105,9 @@ def normalise(text: str) -> str:
     composed = unicodedata.normalize("NFC", text)
     seen = "".join(" " if unicodedata.category(c) in {"Cc", "Zl", "Zp"} else c for c in composed)
     kept = "".join(c for c in seen if unicodedata.category(c) not in {"Cf", "Cs"})
-    return " ".join(unicodedata.normalize("NFC", kept.translate(_LOWER).lower()).split())
+    # Lowering that knows no Turkish leaves the dot of İ behind as a mark of its own.
+    lowered = kept.translate(_LOWER).lower().replace("i\u0307", "i")
+    return " ".join(unicodedata.normalize("NFC", lowered).split())
 
 
 @lru_cache(maxsize=65_536)

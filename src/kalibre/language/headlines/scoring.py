@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from kalibre.core.errors import UsageError
+from kalibre.core.settings import Settings
 from kalibre.language.base import Sentiment, SentimentModel
 from kalibre.language.headlines.cache import CacheStats, Reuse, ScoreCache, question_of
 from kalibre.language.headlines.canonical import exact_key, near_key
@@ -182,3 +183,21 @@ def scored(
 def get_cache_stats(cache: ScoreCache) -> CacheStats:
     """Return how many lookups a cache has answered, exact and near hits apart."""
     return cache.stats()
+
+
+def scorer_of(settings: Settings) -> Scorer:
+    """Make the scorer that the settings name: an endpoint where one is set, else the builtin models."""
+    language = settings.language
+    universe = language.universe or None
+    if not language.endpoint_url:
+        return builtin_scorer(language.sentiment, universe)
+    from kalibre.language.headlines.endpoint import Budget, Endpoint, Recording
+
+    return Endpoint(
+        language.endpoint_url,
+        language.endpoint_model,
+        universe=language.universe,
+        key=language.endpoint_key.get_secret_value(),
+        recording=Recording(settings.home / "language" / "answers.sqlite"),
+        budget=Budget(language.endpoint_requests, language.endpoint_tokens),
+    )
