@@ -15,6 +15,7 @@ from kalibre.core.errors import UsageError
 from kalibre.language import pretrained
 from kalibre.language.base import TASKS
 from kalibre.language.bundle import MANIFEST, LanguageBundle, open_bundle, shipped
+from kalibre.language.encoder.hub import is_hub_id
 
 
 def load(task: str, model: str = "builtin:fast") -> Any:
@@ -41,7 +42,7 @@ def load(task: str, model: str = "builtin:fast") -> Any:
     folder = Path(model).expanduser()
     if (folder / MANIFEST).is_file():
         return from_bundle(open_bundle(folder, task))
-    if not folder.is_dir() and not pretrained.is_hub_id(model):
+    if not folder.is_dir() and not is_hub_id(model):
         raise UsageError(
             f"model {model!r} is none: say builtin:fast, a folder (one that `kalibre nlp train` saved, or of "
             "transformers), or a hub id (owner/name)"

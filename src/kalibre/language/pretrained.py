@@ -7,28 +7,20 @@ anything of ours, and never abstaining but where a text cannot be read.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kalibre.core.errors import LanguageError, ModelError, UsageError
+from kalibre.core.errors import LanguageError, ModelError
 from kalibre.language.base import SENTIMENTS, Entity, Sentiment, Span
 from kalibre.language.encoder.decoding import candidates, names, probability, softmax, trimmed, word_logits
+from kalibre.language.encoder.hub import open_network
 from kalibre.language.encoder.networks import HubCodec, HubNetwork, outputs
 from kalibre.language.text.tokens import tokenize
 
-HEADS = {
-    "sentiment": "AutoModelForSequenceClassification",
-    "category": "AutoModelForSequenceClassification",
-    "entities": "AutoModelForTokenClassification",
-    "answering": "AutoModelForQuestionAnswering",
-}
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 _LONGEST = 100_000
 """Characters of a text that are read."""
 
@@ -46,11 +38,6 @@ _TYPES = {
     "TIME": ("TIME", "DATE", "TARIH", "TARİH", "SAAT"),
     "TICKER": ("TICKER",),
 }
-
-
-def is_hub_id(model: str) -> bool:
-    """Say whether a string could be a hub's id: `owner/name`, or a bare `name`."""
-    return _HUB_ID.fullmatch(model) is not None
 
 
 def load(task: str, model: str) -> Any:
@@ -79,123 +66,6 @@ def load(task: str, model: str) -> Any:
     if task == "answering":
         return HubReader(network, tokenizer, version)
     return HubCategory(network, tokenizer, version)
-
-
-def open_network(
-    task: str, model: str, *, labels: Sequence[str] | None = None, device: str = "cpu"
-) -> tuple[HubNetwork, Any, str]:
-    """Open a model's network, tokenizer and version.
-
-    Parameters
-    ----------
-    task, model
-        As `load` takes them.
-    labels
-        Names of the classes for fine-tuning: a missing head is then drawn anew. None asks for a head that is trained.
-    device
-        Of torch.
-    """
-    transformers = _transformers(model)
-    folder = Path(model).expanduser()
-    local = folder.is_dir()
-    if local:
-        _refuse_pickle(folder)
-    elif not is_hub_id(model):
-        raise UsageError(f"model {model!r} is neither a folder nor a hub id (owner/name): check the spelling")
-    name = str(folder) if local else model
-    common: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local}
-    if labels is not None:
-        common |= {
-            "num_labels": len(labels),
-            "id2label": dict(enumerate(labels)),
-            "label2id": {label: number for number, label in enumerate(labels)},
-        }
-    if task == "answering":
-        common = {key: value for key, value in common.items() if "label" not in key}
-    kind = getattr(transformers, HEADS[task])
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False, local_files_only=local)
-        network, told = kind.from_pretrained(
-            name, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=labels is not None, **common
-        )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise _reason(model, local, error) from error
-    missing = sorted(told.get("missing_keys", ()))
-    if missing and labels is None:
-        raise ModelError(
-            f"{model!r} is an encoder without a trained head for {task} ({missing[0]} is missing): fine-tune it first "
-            f"with `kalibre nlp train {task} --encoder {model}`, or name one that was trained for it"
-        )
-    network.eval()
-    return HubNetwork(network, tokenizer, device=device), tokenizer, _version(model, folder if local else None, network)
-
-
-def _transformers(model: str) -> Any:
-    try:
-        import torch  # noqa: F401
-        import transformers
-    except ImportError as error:
-        raise ModelError(
-            f"model {model!r}, as a folder of transformers or a hub id, needs the packages transformers and torch "
-            f"({error}): pip install 'kalibre[hub]', or say builtin:fast"
-        ) from error
-    return transformers
-
-
-def _refuse_pickle(folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
-        return
-    pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.ckpt", "*.h5") for path in folder.glob(pattern))
-    if pickled:
-        raise ModelError(
-            f"{str(folder)!r} holds its weights as {pickled[0]!r}, which can run code when it is read: convert it to "
-            "safetensors where you trust it (model.save_pretrained(FOLDER)), and name that"
-        )
-    if not (folder / "config.json").is_file():
-        raise UsageError(f"{str(folder)!r} is no model: neither a saved one of Kalibre's nor one of transformers'")
-    raise ModelError(f"{str(folder)!r} holds no weights (*.safetensors): restore them")
-
-
-def _reason(model: str, local: bool, error: BaseException) -> Exception:
-    if local:
-        return ModelError(f"the model in {model!r} cannot be read: {_first_line(error)}")
-    chain: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in chain:
-        chain.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    kinds = {type(one).__name__ for one in chain}
-    if "RepositoryNotFoundError" in kinds or "GatedRepoError" in kinds:
-        return UsageError(
-            f"model {model!r} is no folder here, and the hub knows no such id that you may read: check the spelling, "
-            "or say builtin:fast"
-        )
-    offline = ("ConnectionError", "ConnectError", "LocalEntryNotFoundError", "OfflineModeIsEnabled", "ProxyError")
-    if kinds.intersection(offline) or "connect" in str(error).lower() or "offline" in str(error).lower():
-        return ModelError(
-            f"model {model!r} is no folder here, and the hub cannot be reached: name a folder, go online, or say "
-            "builtin:fast"
-        )
-    if "safetensors" in str(error):
-        return ModelError(
-            f"model {model!r} offers no safetensors: its weights are pickle, which can run code when it is read; "
-            "convert it where you trust it (model.save_pretrained(FOLDER)), and name that folder"
-        )
-    return ModelError(f"model {model!r} cannot be had: {_first_line(error)}")
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200] if str(error).strip() else 'no reason'}"
-
-
-def _version(model: str, folder: Path | None, network: Any) -> str:
-    if folder is None:
-        return f"hub:{model}@{str(getattr(network.config, '_commit_hash', '') or 'unknown')[:12]}"
-    digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), folder / "config.json"]):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return f"folder:{folder.name}@{digest.hexdigest()[:12]}"
 
 
 class _Hub:

@@ -75,8 +75,8 @@ class HubCodec:
         self.tokenizer = tokenizer
 
     def windows(self, text: str, *, question: str | None = None, length: int, stride: int = 0) -> list[Encoded]:
-        """Return the windows as the tokenizer frames them."""
-        pair = (text,) if question is None else (question, text)
+        """Return the windows as the tokenizer frames them; a question is cut to a quarter of one."""
+        pair = (text,) if question is None else (self._cut(question, length // 4), text)
         room = length // 2
         found = self.tokenizer(
             *pair,
@@ -97,6 +97,10 @@ class HubCodec:
             )
             for number, (ids, offsets) in enumerate(zip(found["input_ids"], found["offset_mapping"], strict=True))
         ]
+
+    def _cut(self, text: str, most: int) -> str:
+        offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        return text if len(offsets) <= most else text[: int(offsets[most - 1][1])]
 
 
 class Network(Protocol):
