@@ -213,11 +213,8 @@ class _Run:
         self._heights = [group["lr"] for group in self._optimiser.param_groups]
         self._steps = max(1, tuning.epochs * -(-len(examples) // tuning.batch))
         self._step = 0
-        labels = [label for example in examples for label in _labels(example)]
-        self._weights = None
-        if labels:
-            many = max(labels) + 1
-            self._weights = torch.from_numpy(class_weights(labels, many, tuning.most_weight)).to(self._device)
+        self._labels = [label for example in examples for label in _labels(example)]
+        self._weights: Any = None
 
     def epoch(self) -> float:
         """Go over the examples once, in batches of like length, and return the mean loss."""
@@ -264,6 +261,9 @@ class _Run:
         from torch.nn import functional
 
         smooth = self._tuning.smoothing
+        if self._weights is None and self._labels:
+            weights = class_weights(self._labels, logits.shape[-1], self._tuning.most_weight)
+            self._weights = torch.from_numpy(weights).to(self._device)
         if logits.dim() == 2:
             wanted = torch.tensor([example.label for example in batch], device=self._device)
             return functional.cross_entropy(logits, wanted, weight=self._weights, label_smoothing=smooth)
