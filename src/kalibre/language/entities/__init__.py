@@ -1,0 +1,1 @@
+"""Names in Turkish text: organisations, persons, places, money, percentages, times and tickers, without suffixes."""
