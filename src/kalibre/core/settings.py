@@ -290,8 +290,8 @@ class LanguageSettings(_Section):
     entities: str = Field("builtin:fast", description="likewise")
     answering: str = Field("builtin:fast", description="likewise")
     index: str = Field("", description="folder of the passages that answers come from; empty: language/index in home")
-    abstain_below: float = Field(
-        0.5, ge=0, le=1, description="least probability of being right at which an answer is given"
+    answer_precision: float = Field(
+        0.8, gt=0, lt=1, description="share of the given answers that should be right; below it none is given"
     )
     universe: tuple[str, ...] = Field((), description="assets that headlines are scored for; empty: all that are known")
     relevance: dict[str, dict[str, float]] = Field(
