@@ -22,8 +22,8 @@ _GOES_ON = frozenset(
     """
     dr prof doç doc av yrd yard öğr ogr gör gor arş uzm müh muh mim sn bay tğm ütğm yzb bnb alb tuğg tümg korg org amr
     müf vet ecz dt mr mrs ms bkz bk krş örn orn md nr num mah cad cd sk blv apt böl haz cev sf syf ss ör agm vd pp maks
-    ort yakl tah ytd hz hst ith ihr bşk gn gnl müd yön krl t.c tc m.ö m.s mö ms i.ö i.s r.g ph jan feb mar apr jun jul aug
-    sep sept oct nov dec
+    ort yakl tah hz hst ith ihr bşk gn gnl müd yön krl t.c tc m.ö m.s mö ms i.ö i.s r.g ph jan feb mar apr jun jul
+    aug sep sept oct nov dec
     """.split()
 )
 """Never end a sentence: titles, addresses, references."""

@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 from kalibre.language.text.casing import lower
 
-APOSTROPHES = "'’‘ʼ´`′"
-"""What stands for an apostrophe in the wild."""
+APOSTROPHES = "'’‘ʼ´`′\x92"
+"""What stands for an apostrophe in the wild; the last is Windows' own, kept by careless readers."""
 
 Kind = Literal["word", "number", "mark", "address"]
 
@@ -30,11 +30,13 @@ _TOKEN = re.compile(
 _KINDS: dict[str, Kind] = {"address": "address", "number": "number", "word": "word", "mark": "mark"}
 _APOSTROPHE = re.compile(f"[{APOSTROPHES}]")
 
-_SUFFIX = re.compile(
+SUFFIX = (
     r"(?:l[ae]r|n?[ıiuü]n|[yns]?[aeıiuü]|[yn]?[ae]n|n?[dt][ae]n?|y?l[ae]|y?[dt][ıiuü]r?|y?m[ıiuü]ş|y?s[ae]|ki"
     r"|l[ıiuü][kğ]?|s[ıiuü]z|[cç][aeıiuü]|[ıiuü]m(?:[ıiuü]z)?|[ıiuü]n[ıiuü]z|[ıiuü]?nc[ıiuü]|ş?[ae]r|yk[ae]n"
     r"|l[ae][mnşt]|n|m[ıiuü]z){1,6}"
 )
+"""A chain of suffixes, in small letters, as a regular expression."""
+_SUFFIX = re.compile(SUFFIX)
 _LONGEST_SUFFIX = 16
 _NO_SUFFIX = frozenset({"kur'an", "san'at", "mes'ul", "mes'ele", "mer'i", "kat'i", "kat'a", "cum'a", "tel'in"})
 
