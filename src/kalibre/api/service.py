@@ -19,6 +19,7 @@ from kalibre.api.hub_view import HubView
 from kalibre.api.live import HEARTBEAT_LIMIT_S, LiveView, Picture, SeriesView
 from kalibre.api.logins import Logins, logins_dir
 from kalibre.api.sessions import Sessions
+from kalibre.api.texts import Texts
 from kalibre.core.clock import Clock, SystemClock, span_text
 from kalibre.core.errors import ApiError
 from kalibre.core.settings import Settings, make_home
@@ -72,6 +73,7 @@ class Service:
         # Nobody needs the keys in clear from here on.
         self.settings = settings.model_copy(update={"api": settings.api.model_copy(update={"keys": {}})})
         self.counters = Counters()
+        self.texts = Texts(self.settings)
         self._log = log
         self._own_log = False
         self._opening = threading.Lock()

@@ -9,6 +9,7 @@ import { choose, drawMarket, move, renderMarket } from "./market.js";
 import { askWhy, renderNow } from "./now.js";
 import { renderCheckpoints, renderJobs, renderWorkers } from "./machinery.js";
 import { askGates, openAlerts, renderAlerts, renderQuality, renderRecord, renderVerdicts } from "./records.js";
+import { askText, listenText, readText, renderText } from "./text.js";
 import { listen, marketNow, setLink, store, takeBoard, takeNow, takeState, value } from "./store.js";
 
 const BETWEEN_MS = 400;
@@ -88,6 +89,7 @@ function render() {
   renderAlerts();
   renderQuality();
   renderRecord();
+  renderText();
   document.body.dataset.ready = String(store.seq);
   ask();
 }
@@ -252,6 +254,8 @@ const hands = {
       name,
       verb === "restore" ? (document.querySelector(`[data-restore="${CSS.escape(name)}"]`)?.value ?? "") : "",
     ),
+  read_text: () => readText(),
+  ask_text: () => askText(),
   close: () => byId("ask").close(),
   logout: async () => {
     await actions.send("/logout").catch(() => {});
@@ -268,6 +272,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", render);
 
 await speak(localStorage.getItem("kalibre.lang") ?? document.documentElement.lang);
 actions.listen();
+listenText();
 listen(later);
 renderTop();
 await start();

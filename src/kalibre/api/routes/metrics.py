@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from kalibre.api._hub_samples import hub_samples
 from kalibre.api.exposition import exposition
 from kalibre.api.routes.base import errors, needs, service_of
+from kalibre.api.texts import text_exposition
 
 router = APIRouter(tags=["metrics"])
 
@@ -22,5 +23,5 @@ def metrics(request: Request) -> Response:
     from kalibre.hub.metrics import exposition as hub_exposition
 
     service = service_of(request)
-    text = exposition(service) + hub_exposition(hub_samples(service))
+    text = exposition(service) + hub_exposition(hub_samples(service)) + text_exposition(service.texts)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,107 @@
+"""`/nlp/*`: sentiment, entities and answers of posted text, single or in a batch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+
+from kalibre.api.routes.base import Command, errors, needs, service_of
+from kalibre.api.texts import EntityLists, Sentiments
+from kalibre.core.errors import ApiError
+from kalibre.language.base import Answer, Passage
+
+router = APIRouter(tags=["nlp"])
+
+(_SENTIMENTS, _ENTITIES, _ANSWER), SCHEMAS = msgspec.json.schema_components(
+    (Sentiments, EntityLists, Answer), ref_template="#/components/schemas/{name}"
+)
+
+
+def documented(schema: dict[str, Any], description: str) -> dict[int | str, dict[str, Any]]:
+    """Document the answer of a route that encodes by itself."""
+    return {200: {"description": description, "content": {"application/json": {"schema": schema}}}}
+
+
+def encoded(result: msgspec.Struct) -> Response:
+    """Return a result as JSON that nobody may keep."""
+    return Response(msgspec.json.encode(result), media_type="application/json", headers={"cache-control": "no-store"})
+
+
+class PostedTexts(Command):
+    """One `text` or several `texts`."""
+
+    text: str | None = None
+    texts: list[str] | None = None
+
+    def all(self) -> list[str]:
+        """Return the texts.
+
+        Raises
+        ------
+        ApiError
+            422 if both or neither is there.
+        """
+        if (self.text is None) == (self.texts is None):
+            raise ApiError("send either `text` or `texts`", status=422)
+        return [self.text] if self.text is not None else list(self.texts or [])
+
+
+class PostedPassage(Command):
+    """A piece of a document to answer from."""
+
+    text: Annotated[str, Field(min_length=1)]
+    title: str = ""
+    source: str = ""
+    date: str = ""
+
+
+class PostedQuestion(Command):
+    """A question, and the passages to answer it from; without them the index is asked."""
+
+    question: Annotated[str, Field(min_length=1, max_length=2_000)]
+    passages: Annotated[list[PostedPassage] | None, Field(max_length=200)] = None
+
+
+@router.post(
+    "/nlp/sentiment",
+    response_class=Response,
+    responses={**documented(_SENTIMENTS, "What each text says for the market."), **errors(413)},
+    dependencies=[needs("predict")],
+)
+def sentiment(request: Request, posted: PostedTexts) -> Response:
+    """Say whether texts are negative, neutral or positive for the market or the asset named, and for each asset."""
+    return encoded(service_of(request).texts.sentiment(posted.all()))
+
+
+@router.post(
+    "/nlp/entities",
+    response_class=Response,
+    responses={**documented(_ENTITIES, "The names in each text."), **errors(413)},
+    dependencies=[needs("predict")],
+)
+def entities(request: Request, posted: PostedTexts) -> Response:
+    """Find organisations, persons, places, money, percentages, dates and tickers in texts, without their suffixes."""
+    return encoded(service_of(request).texts.entities(posted.all()))
+
+
+@router.post(
+    "/nlp/answer",
+    response_class=Response,
+    responses={**documented(_ANSWER, "The answer with where it stands, or why there is none."), **errors(409, 413)},
+    dependencies=[needs("predict")],
+)
+def answer(request: Request, posted: PostedQuestion) -> Response:
+    """Answer a question from posted passages or from the index; cite the source, or abstain."""
+    passages = posted.passages
+    found = None
+    if passages is not None:
+        if not passages:
+            raise ApiError("`passages` is empty: send at least one, or leave it out to ask the index", status=422)
+        found = [
+            Passage(id=str(place), document=one.title, title=one.title, text=one.text, source=one.source, date=one.date)
+            for place, one in enumerate(passages)
+        ]
+    return encoded(service_of(request).texts.answer(posted.question, found))

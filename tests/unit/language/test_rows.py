@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kalibre.core.errors import LanguageError, UsageError
+from kalibre.language.files import labelled, types_of
+from kalibre.language.rows import read_rows, read_text
+
+ROWS = [{"text": "Borsa yükseldi, dolar düştü", "label": "positive"}, {"text": 'O "iyi" dedi', "label": "neutral"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", 'text,label\n"Borsa yükseldi, dolar düştü",positive\n"O ""iyi"" dedi",neutral\n'),
+        ("a.csv", '\ufefftext;label\r\nBorsa yükseldi, dolar düştü;positive\r\n"O ""iyi"" dedi";neutral\r\n'),
+        ("a.tsv", 'metin\tetiket\nBorsa yükseldi, dolar düştü\tpositive\n"O ""iyi"" dedi"\tneutral\n'),
+        (
+            "a.jsonl",
+            '{"text": "Borsa yükseldi, dolar düştü", "label": "positive"}\n\n'
+            '{"text": "O \\"iyi\\" dedi", "label": "neutral"}\n',
+        ),
+        (
+            "a.json",
+            '[{"headline": "Borsa yükseldi, dolar düştü", "label": "positive"},'
+            ' {"text": "O \\"iyi\\" dedi", "label": "neutral"}]',
+        ),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1254"])
+def test_the_same_rows_come_out_of_every_form(tmp_path: Path, name: str, content: str, encoding: str) -> None:
+    path = tmp_path / name
+    path.write_bytes((content.lstrip("\ufeff") if encoding != "utf-8" else content).encode(encoding))
+    also = {"text": ("metin", "headline"), "label": ("etiket",)}
+    assert read_rows(path, ("text", "label"), also=also) == ROWS
+
+
+def test_lines_are_rows_of_one_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("bir\n\niki\n")
+    assert read_rows(path, ("text",), ("date",)) == [{"text": "bir", "date": ""}, {"text": "iki", "date": ""}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "told"),
+    [
+        ("a.csv", b"title,mood\nx,y\n", UsageError, r"row 1: there is no 'text' among \['title', 'mood'\]"),
+        ("a.csv", b'text,label\n"x,y\n', LanguageError, "no CSV"),
+        ("a.jsonl", b'{"text": "x", "label": "y"}\n{"text": \n', LanguageError, "line 2: '{\"text\": ' is no JSON"),
+        ("a.jsonl", b"[1]\n", LanguageError, "no object"),
+        ("a.json", b'{"text": "x"}', LanguageError, "no object"),
+        ("a.json", b"[" * 100_000, LanguageError, "no JSON"),
+        ("a.csv", b"text,label\nx\x00y,z\n", LanguageError, "binary"),
+        ("a.csv", b"text,label\n\x81\x8d,z\n", LanguageError, "neither UTF-8 nor Windows-1254"),
+        ("a.csv", b"", LanguageError, "holds no row"),
+        ("a.xlsx", b"text", UsageError, r"ends in '\.xlsx'"),
+    ],
+)
+def test_what_cannot_be_read_is_quoted(
+    tmp_path: Path, name: str, content: bytes, error: type[Exception], told: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(error, match=told):
+        read_rows(path, ("text", "label"))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="name a file that is there"):
+        read_text(tmp_path / "none.txt")
+
+
+def test_a_label_that_is_none_is_quoted_with_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\na,Positive\nb,bullish\n")
+    with pytest.raises(LanguageError, match="row 2: label 'bullish' is none of negative, neutral, positive"):
+        labelled(path, ("negative", "neutral", "positive"))
+    assert labelled(path, None) == (["a", "b"], ["Positive", "bullish"])
+
+
+@pytest.mark.parametrize("text", ["ORG", "=X", "ORG=", "A=B,,"])
+def test_types_that_are_no_pairs_are_quoted(text: str) -> None:
+    with pytest.raises(UsageError, match="is no pair"):
+        types_of(text)
+    assert types_of(None) is None
