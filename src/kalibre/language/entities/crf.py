@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.core.errors import ModelError
+from kalibre.language.entities.lexicon import stepped, unstepped
 from kalibre.language.entities.tags import Mention, grammar, mentions
 
 _NEVER = -1e30
@@ -103,6 +104,13 @@ class Crf:
             judged.append(one._replace(probability=float(np.exp(min(0.0, value)))))
         return judged
 
+    def posteriors(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the probability of each tag at each token of one sentence, shape (n_tokens, n_tags)."""
+        if not len(scores):
+            return np.zeros(scores.shape)
+        forward, backward, total = self._sums(scores)
+        return np.asarray(np.exp(np.minimum(forward + backward - total, 0.0)))
+
     def _best(self, scores: NDArray[np.float64]) -> list[int]:
         best = self._edges[0] + scores[0]
         came = np.zeros(scores.shape, dtype=np.int64)
@@ -141,12 +149,11 @@ class Crf:
         return Crf(self.tags, self.keys[kept][some], whole[some], self.moves, self.edges, unit)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what is to be stored. Keys are stored as steps in two halves, which pack tighter."""
-        keys = self.keys.astype(np.int64)
-        steps = keys - np.concatenate([np.zeros(1, dtype=np.int64), keys[:-1]])
+        """Return what is to be stored."""
+        low, high = stepped(self.keys)
         return {
-            "low": (steps & 0xFFFF).astype(np.uint16),
-            "high": (steps >> 16).astype(np.uint16),
+            "low": low,
+            "high": high,
             "weights": np.ascontiguousarray(self.weights.T),
             "moves": self.moves.astype(np.float32),
             "edges": self.edges.astype(np.float32),
@@ -163,7 +170,7 @@ class Crf:
             If arrays are missing or do not fit each other.
         """
         try:
-            keys = np.cumsum(arrays["low"].astype(np.int64) + (arrays["high"].astype(np.int64) << 16))
+            keys = unstepped(arrays["low"], arrays["high"])
             weights = np.ascontiguousarray(arrays["weights"].T)
             moves, edges = arrays["moves"].astype(np.float64), arrays["edges"].astype(np.float64)
             unit = float(arrays["unit"][0])
@@ -173,7 +180,7 @@ class Crf:
         shapes = (weights.shape, moves.shape, edges.shape)
         if shapes != ((len(keys), n), (n, n), (2, n)):
             raise ModelError(f"a field of {n} tags and {len(keys)} features has arrays of {shapes}: train anew")
-        return Crf(tags, keys.astype(np.uint32), weights, moves, edges, unit)
+        return Crf(tags, keys, weights, moves, edges, unit)
 
 
 def _log(value: NDArray[np.float64]) -> NDArray[np.float64]:

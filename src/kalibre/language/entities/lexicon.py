@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kalibre.core.errors import LanguageError
+from kalibre.core.errors import LanguageError, ModelError
 from kalibre.language.text.casing import lower
 from kalibre.language.text.tokens import APOSTROPHES
 
@@ -59,9 +60,51 @@ class Lexicon:
         at = _find(self.small, _hash(lower(stem)))
         return "none" if at is None else str(self.capitals[at])
 
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """Return what is to be stored."""
-        return {"words": self.words, "cluster": self.cluster, "small": self.small, "capitals": self.capitals}
+        (words_low, words_high), (small_low, small_high) = stepped(self.words), stepped(self.small)
+        return {
+            "words_low": words_low,
+            "words_high": words_high,
+            "cluster": np.ascontiguousarray(self.cluster.T),
+            "small_low": small_low,
+            "small_high": small_high,
+            "capitals": self.capitals,
+        }
+
+    @staticmethod
+    def of_arrays(arrays: Mapping[str, NDArray[Any]]) -> Lexicon:
+        """Make a lexicon of what `arrays` returned.
+
+        Raises
+        ------
+        ModelError
+            If arrays are missing or do not fit each other.
+        """
+        try:
+            words = unstepped(arrays["words_low"], arrays["words_high"])
+            small = unstepped(arrays["small_low"], arrays["small_high"])
+            cluster, capitals = np.ascontiguousarray(arrays["cluster"].T), arrays["capitals"]
+        except KeyError as error:
+            raise ModelError(f"the lexicon lacks {error}: restore the model or train anew") from error
+        if len(cluster) != len(words) or len(capitals) != len(small):
+            raise ModelError(
+                f"the lexicon has {len(words)} words, clusters of {len(cluster)}, {len(small)} forms and capitals of "
+                f"{len(capitals)}: restore the model or train anew"
+            )
+        return Lexicon(words=words, cluster=cluster, small=small, capitals=capitals)
+
+
+def stepped(ascending: NDArray[np.uint32]) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+    """Return the steps between ascending hashes in two halves, low and high: they pack tighter than the hashes."""
+    wide = ascending.astype(np.int64)
+    steps = wide - np.concatenate([np.zeros(1, dtype=np.int64), wide[:-1]])[: len(wide)]
+    return (steps & 0xFFFF).astype(np.uint16), (steps >> 16).astype(np.uint16)
+
+
+def unstepped(low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.uint32]:
+    """Return the hashes that `stepped` took apart."""
+    return np.cumsum(low.astype(np.int64) + (high.astype(np.int64) << 16)).astype(np.uint32)
 
 
 def learn(sentences: Iterable[str], *, seed: int = 0) -> Lexicon:
