@@ -15,9 +15,10 @@ _CHUNK = 100_000
 
 @dataclass(frozen=True)
 class Excluded:
-    """Documents without what stands in a test text, and how many lines that cost (of how many)."""
+    """Documents without what stands in a test text, which they were, and how many lines that cost (of how many)."""
 
     documents: list[str]
+    owners: list[int]
     lines_dropped: int
     lines: int
 
@@ -57,11 +58,12 @@ def exclude(documents: Iterable[str], tests: Sequence[str], *, threshold: float 
     for at, (line, owner) in enumerate(zip(lines, owners, strict=True)):
         if at not in dropped:
             kept.setdefault(owner, []).append(line)
-    left = ["\n".join(group) for group in kept.values()]
+    owners_left, left = list(kept), ["\n".join(group) for group in kept.values()]
     # A test text that runs over the end of a line is in no line: such a document goes as a whole.
     spoilt = {found.document_index for found in contained(tests, left, threshold)}
     lost = sum(left[at].count("\n") + 1 for at in spoilt)
-    return Excluded([text for at, text in enumerate(left) if at not in spoilt], len(dropped) + lost, len(lines))
+    clean = [at for at in range(len(left)) if at not in spoilt]
+    return Excluded([left[at] for at in clean], [owners_left[at] for at in clean], len(dropped) + lost, len(lines))
 
 
 def _standing_in_tests(lines: Sequence[str], tests: Sequence[str], threshold: float) -> set[int]:

@@ -1,24 +1,27 @@
 """Pieces of a text with where they stand in it, and the four signs that the encoder adds to a tokenizer's pieces.
 
-The tokenizer is a SentencePiece model that changes nothing (identity normalisation, byte fallback): so the place of a
-piece follows from the lengths of those before it, whatever release of sentencepiece cuts the text.
+The tokenizer (`kalibre.language.tokenizer`) changes nothing: so the place of a piece follows from the lengths of those
+before it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import re
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.core.errors import ModelError
+from kalibre.language.tokenizer.pieces import Tokenizer, sentencepiece
 
 PAD, CLS, SEP, MASK = 0, 1, 2, 3
 """The encoder's own signs, as offsets behind the tokenizer's last piece."""
 SIGNS = 4
 
 _SPACE = "\u2581"
-_PROBE = "Şu 12\t\x00İIıi’nın \U0001f600\n"
+_CUT = re.compile("([\n\r\t\x00\u2581\ud800-\udfff])")
+"""Where the tokenizer begins anew, as `tokenizer.pieces` has it."""
+_PROBE = "Şu 12\t\x00İIıi’nın \ufb01 \U0001f600\n\ud800a \u2581b"
 
 
 class Pieces:
@@ -43,20 +46,12 @@ class Pieces:
     """
 
     def __init__(self, model: bytes) -> None:
-        try:
-            from sentencepiece import SentencePieceProcessor
-        except ImportError:
-            raise ModelError(
-                "the encoder's tokenizer needs the package 'sentencepiece': pip install 'kalibre[encoder]'"
-            ) from None
-        try:
-            self._cutter: Any = SentencePieceProcessor(model_proto=model)
-            self.size = int(self._cutter.get_piece_size())
-        except (RuntimeError, OSError, TypeError, ValueError) as error:
-            raise ModelError(f"the tokenizer cannot be read ({error}): restore it or train it anew") from error
+        self._tokenizer = Tokenizer(model)
+        self.size = self._tokenizer.size
         self.model = model
-        texts = [str(self._cutter.id_to_piece(number)) for number in range(self.size)]
-        byte = [bool(self._cutter.is_byte(number)) for number in range(self.size)]
+        plain = sentencepiece().SentencePieceProcessor(model_proto=model)
+        texts = [str(plain.id_to_piece(number)) for number in range(self.size)]
+        byte = [re.fullmatch(r"<0x[0-9A-F]{2}>", text) is not None for text in texts]
         # How many characters a piece covers: a byte that goes on with a character begun before covers none.
         self._lengths = [
             (0 if 0x80 <= int(text[3:5], 16) < 0xC0 else 1) if is_byte else len(text)
@@ -69,8 +64,8 @@ class Pieces:
             ]
             + [True] * SIGNS
         )
-        # A tokenizer may put a blank before every text; it covers nothing.
-        self._lead = len("".join(self._cutter.encode("a", out_type=str))) - 1
+        # A tokenizer may put a blank before every stretch; it covers nothing.
+        self._lead = sum(self._lengths[number] for number in self._tokenizer.encode("a")) - 1
         self.encode(_PROBE)
 
     @property
@@ -95,13 +90,12 @@ class Pieces:
 
     def ids(self, text: str) -> list[int]:
         """Return the pieces of a text."""
-        return [int(number) for number in self._cutter.encode(_encodable(text), out_type=int)]
+        return self._tokenizer.encode(text)
 
     def encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the pieces of a text and the characters that each covers.
 
-        A byte of a character that has no piece of its own covers that character. Lone surrogates, which no encoding
-        knows, are read as U+FFFD and keep their place.
+        A byte of a character that has no piece of its own covers that character.
 
         Raises
         ------
@@ -116,41 +110,32 @@ class Pieces:
         >>> "".join(text[start:end] for start, end in spans)
         'kâr arttı'
         """
-        ids = self.ids(text)
+        ids: list[int] = []
         spans: list[tuple[int, int]] = []
-        at = -self._lead if ids else 0
-        for number in ids:
-            length = self._lengths[number]
-            if length == 0:
-                spans.append((max(at - 1, 0), max(at, 0)))
-            else:
-                spans.append((max(at, 0), max(at + length, 0)))
+        begin = 0
+        for place, stretch in enumerate(_CUT.split(text)):
+            if not stretch:
+                continue
+            found = self._tokenizer.encode(stretch)
+            at = begin - (self._lead if place % 2 == 0 else 0)
+            for number in found:
+                length = self._lengths[number]
+                # A byte that goes on with a character covers the character that it goes on with.
+                spans.append((max(at if length else at - 1, begin), max(at + length, begin)))
                 at += length
-        if at != len(text):
-            raise ModelError(
-                f"the tokenizer does not give {text[:40]!r} back as it was ({at} of {len(text)} characters): train one "
-                "with `kalibre tokenizer train`, which uses identity normalisation and byte fallback"
-            )
+            ids += found
+            begin += len(stretch)
+            if at != begin:
+                raise ModelError(
+                    f"the tokenizer does not give {stretch[:40]!r} back as it was: train one with `kalibre tokenizer "
+                    "train`, which uses identity normalisation and byte fallback"
+                )
         return ids, spans
-
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if _has_surrogate(text) else text
-
-
-def _has_surrogate(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def toy_tokenizer(size: int = 320, texts: tuple[str, ...] = ()) -> bytes:
     """Train a tiny tokenizer of the right kind: for tests and smoke runs, where no corpus is at hand."""
     import io
-
-    from sentencepiece import SentencePieceTrainer
 
     lines = texts or (
         "Borsa güne yükselişle başladı.",
@@ -158,14 +143,14 @@ def toy_tokenizer(size: int = 320, texts: tuple[str, ...] = ()) -> bytes:
         "Döviz kuru ve faiz kararı bekleniyor.",
     )
     written = io.BytesIO()
-    SentencePieceTrainer.train(
+    sentencepiece().SentencePieceTrainer.train(
         sentence_iterator=iter(lines * max(1, 60 // len(lines))),
         model_writer=written,
         vocab_size=size,
         model_type="unigram",
         normalization_rule_name="identity",
         remove_extra_whitespaces=False,
-        add_dummy_prefix=False,
+        add_dummy_prefix=True,
         byte_fallback=True,
         split_digits=True,
         hard_vocab_limit=False,

@@ -38,7 +38,8 @@ def test_a_planted_test_text_is_dropped(planted: str) -> None:
 def test_what_is_clean_stays_as_it_is() -> None:
     kept = exclude(CLEAN, TESTS)
     assert kept.documents == CLEAN
-    assert (kept.lines_dropped, kept.lines) == (0, 3)
+    assert (kept.lines_dropped, kept.lines, kept.owners) == (0, 3, [0, 1])
+    assert exclude([TESTS[0], CLEAN[1]], TESTS).owners == [1]
     assert exclude([], TESTS).documents == []
     assert exclude(CLEAN, []).documents == CLEAN
 

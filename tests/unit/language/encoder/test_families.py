@@ -41,19 +41,19 @@ def base() -> OwnFoundation:
     pieces = Pieces(toy_tokenizer(600, tuple(corpus()[::2])))
     settings = EncoderSettings(vocabulary=pieces.size, width=48, layers=2, heads=2, inner=96, length=96)
     blocks = pack(corpus(), pieces, length=32, held_out=0.05)
-    run = pretrain(blocks, pieces, settings, Recipe(steps=60, batch=16, minutes=5, rate=2e-2, pieces_rate=2e-2))
+    run = pretrain(blocks, pieces, settings, Recipe(steps=60, batch=12, minutes=5, rate=2e-2, pieces_rate=2e-2))
     return OwnFoundation(run.weights, settings, pieces)
 
 
 @pytest.fixture(scope="module")
 def sentiment_bundle(base: OwnFoundation) -> LanguageBundle:
-    texts, labels = toy_market.headlines(240, 1)
+    texts, labels = toy_market.headlines(180, 1)
     return sentiment.train(texts, labels, encoder=base, tuning=TUNING)
 
 
 @pytest.fixture(scope="module")
 def entities_bundle(base: OwnFoundation) -> LanguageBundle:
-    return entities.train(*toy_market.tagged(240, 1), encoder=base, tuning=TUNING)
+    return entities.train(*toy_market.tagged(180, 1), encoder=base, tuning=TUNING)
 
 
 @pytest.fixture(scope="module")
@@ -147,11 +147,11 @@ def test_the_same_command_tunes_a_hub_encoder(tmp_path: Path) -> None:
 
 
 def test_a_collapsed_run_fails_loudly(base: OwnFoundation) -> None:
-    texts, labels = toy_market.headlines(240, 1)
+    texts, labels = toy_market.headlines(200, 1)
     drawn = np.random.default_rng(0)
-    noise = [str(drawn.choice(["positive", "neutral", "negative"], p=[0.9, 0.05, 0.05])) for _ in labels]
+    noise = [str(drawn.choice(["positive", "neutral", "negative"], p=[0.8, 0.1, 0.1])) for _ in labels]
     with pytest.raises(ModelError, match="collapsed"):
-        sentiment.train(texts, noise, encoder=base, tuning=Tuning(epochs=1, rate=1e-5, device="cpu", most_weight=1.0))
+        sentiment.train(texts, noise, encoder=base, share=0.5, tuning=Tuning(epochs=1, rate=1e-5, device="cpu"))
 
 
 def test_what_cannot_be_trained_is_refused(base: OwnFoundation) -> None:

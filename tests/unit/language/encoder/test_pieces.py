@@ -7,6 +7,7 @@ from tests.fakes.torch_stack import import_or_skip
 
 from kalibre.core.errors import ModelError
 from kalibre.language.encoder.pieces import SIGNS, Pieces, toy_tokenizer
+from kalibre.language.tokenizer.pieces import Tokenizer
 
 (sentencepiece,) = import_or_skip("sentencepiece")
 
@@ -26,6 +27,7 @@ def pieces() -> Pieces:
         "\x00\x01\u200f\u202e😀👍🏽 ﷽",
         "漢字と仮名",
         "\u2581 kendi işareti",
+        "iki\n\nsatır\r\n\ttam",
         "",
         " ",
     ],
@@ -40,40 +42,45 @@ def test_spans_cover_every_character_in_order(pieces: Pieces, text: str) -> None
 
 
 def test_lone_surrogates_keep_their_place(pieces: Pieces) -> None:
-    ids, spans = pieces.encode("a\ud800b")
-    assert spans[-1] == (2, 3)
-    assert ids == pieces.encode("a\ufffdb")[0]
+    _, spans = pieces.encode("a\ud800b")
+    assert [span for span in spans if span[0] < span[1]] == [(0, 1), (1, 2), (1, 2), (1, 2), (2, 3)]
 
 
-def test_a_tokenizer_with_a_blank_before_every_text_is_read_too() -> None:
+def test_pieces_are_the_tokenizers_own(pieces: Pieces) -> None:
+    tokenizer = Tokenizer(pieces.model)
+    for text in ("Borsa güne\nyükselişle  başladı.\t%4,5", "\u2581x", ""):
+        assert pieces.encode(text)[0] == pieces.ids(text) == tokenizer.encode(text)
+
+
+def trained(**changes: object) -> bytes:
     written = io.BytesIO()
+    settings = {
+        "vocab_size": 290,
+        "normalization_rule_name": "identity",
+        "remove_extra_whitespaces": False,
+        "byte_fallback": True,
+        "hard_vocab_limit": False,
+        "minloglevel": 2,
+    }
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(["kur arttı", "faiz düştü"] * 30),
-        model_writer=written,
-        vocab_size=290,
-        normalization_rule_name="identity",
-        remove_extra_whitespaces=False,
-        byte_fallback=True,
-        hard_vocab_limit=False,
-        minloglevel=2,
+        sentence_iterator=iter(["kur arttı", "faiz düştü"] * 30), model_writer=written, **{**settings, **changes}
     )
-    found = Pieces(written.getvalue())
-    text = "kur düştü 😀"
-    _, spans = found.encode(text)
+    return written.getvalue()
+
+
+@pytest.mark.parametrize("blank", [True, False])
+def test_a_blank_before_every_text_covers_nothing(blank: bool) -> None:
+    text = "kur düştü 😀\nkur"
+    _, spans = Pieces(trained(add_dummy_prefix=blank)).encode(text)
     assert {at for start, end in spans for at in range(start, end)} == set(range(len(text)))
+    assert spans[-1][1] == len(text)
 
 
 def test_a_tokenizer_that_changes_texts_is_refused() -> None:
-    written = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(["kur arttı", "faiz düştü"] * 30),
-        model_writer=written,
-        vocab_size=30,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
     with pytest.raises(ModelError, match="does not give"):
-        Pieces(written.getvalue())
+        Pieces(trained(normalization_rule_name="nmt_nfkc"))
+    with pytest.raises(ModelError, match="no pieces for bytes"):
+        Pieces(trained(byte_fallback=False, vocab_size=30))
 
 
 def test_what_is_no_tokenizer_is_refused() -> None:

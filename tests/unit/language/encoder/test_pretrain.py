@@ -106,12 +106,12 @@ def test_a_toy_language_is_learnt_far_below_piece_frequencies(pieces: Pieces, bl
         blocks,
         pieces,
         settings_of(pieces),
-        Recipe(steps=90, batch=16, look_steps=30, minutes=5, rate=3e-2, pieces_rate=2e-2),
+        Recipe(steps=70, batch=12, look_steps=35, minutes=5, rate=4e-2, pieces_rate=2e-2),
     )
     points = [json.loads(line) for line in run.lines.splitlines()]
-    assert points[-1]["held_out"] < 0.65 * blocks.unigram_nats
+    assert points[-1]["held_out"] < 0.75 * blocks.unigram_nats
     assert points[-1]["held_out"] < points[0]["held_out"]
-    assert points[-1]["step"] == 90
+    assert points[-1]["step"] == 70
 
 
 def test_a_run_goes_on_from_weights_alone(pieces: Pieces, blocks: Blocks) -> None:
