@@ -151,7 +151,7 @@ def shingle_sets(
 
 @compiled
 def jaccard(sets: Ints, ends: Ints, a: int, b: int) -> float:
-    """Share of distinct shingles that two texts have in common."""
+    """Share of distinct shingles that two texts have in common; two texts without any are the same."""
     i, i_end = ends[a], ends[a + 1]
     j, j_end = ends[b], ends[b + 1]
     n = (i_end - i) + (j_end - j)
@@ -165,7 +165,7 @@ def jaccard(sets: Ints, ends: Ints, a: int, b: int) -> float:
             i += 1
         else:
             j += 1
-    return both / (n - both) if n > both else 0.0
+    return both / (n - both) if n > both else 1.0
 
 
 @compiled

@@ -113,27 +113,38 @@ def overlap(train: Sequence[str], test: Sequence[str], threshold: float = 0.8) -
     if not len(train) or not len(test):
         return []
     signed = _sign([*train, *test], threshold)
-    n = len(signed.chosen)
-    of_train, of_test = signed.unique[: len(train)], signed.unique[len(train) :]
-    in_train, in_test = np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
-    in_train[of_train] = True
-    in_test[of_test] = True
-    both = np.flatnonzero(in_train & in_test).astype(np.int64)
-    pairs = np.unique(np.concatenate([*_cross_pairs(signed, in_train, in_test), both * n + both]))
-    wanted = np.zeros(n, dtype=np.bool_)
-    wanted[pairs // n] = True
-    wanted[pairs % n] = True
-    sets, ends = signed.sets(wanted)
-    similarity = np.empty(len(pairs))
-    kernels.verify_pairs(pairs, n, sets, ends, similarity)
-    similarity[pairs // n == pairs % n] = 1.0
-    trains, tests = _members(of_train, n), _members(of_test, n)
-    found: list[Overlap] = []
-    for pair, value in zip(pairs.tolist(), similarity.tolist(), strict=True):
-        if value >= threshold:
-            ways = {(pair // n, pair % n), (pair % n, pair // n)}
-            found += [Overlap(i, j, value) for a, b in ways for i in trains(a) for j in tests(b)]
-    return sorted(found, key=lambda one: (one.test_index, one.train_index))
+    return _overlaps(signed, signed.unique[: len(train)], signed.unique[len(train) :], threshold)
+
+
+class NearIndex:
+    """Texts that are kept, for new ones to be asked against; what is kept is read once.
+
+    Examples
+    --------
+    >>> index = NearIndex()
+    >>> index.add(["Altın rekor kırdı", "Faiz sabit kaldı"])
+    >>> index.find(["faiz sabit kaldı!"])
+    [Overlap(train_index=1, test_index=0, similarity=1.0)]
+    """
+
+    def __init__(self, threshold: float = 0.8) -> None:
+        _check(threshold)
+        self._threshold = threshold
+        self._known: _Signed | None = None
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Keep texts; `train_index` of what is found counts them in this order."""
+        if len(texts):
+            new = _sign(texts, self._threshold)
+            self._known = new if self._known is None else _joined(self._known, new)
+
+    def find(self, texts: Sequence[str]) -> list[Overlap]:
+        """Find every pair of a kept text and one of these, as `overlap` does."""
+        if self._known is None or not len(texts):
+            return []
+        known = len(self._known.unique)
+        signed = _joined(self._known, _sign(texts, self._threshold))
+        return _overlaps(signed, signed.unique[:known], signed.unique[known:], self._threshold)
 
 
 def contained(test: Sequence[str], documents: Iterable[str], threshold: float = 0.7) -> list[Contained]:
@@ -264,6 +275,33 @@ def _each_folded(documents: Iterable[str]) -> Iterator[tuple[NDArray[np.int32], 
             yield codes[begin:end], (0, end - begin)
 
 
+# --- pairs ------------------------------------------------------------------------------------------------------------
+
+
+def _overlaps(
+    signed: _Signed, of_train: NDArray[np.int64], of_test: NDArray[np.int64], threshold: float
+) -> list[Overlap]:
+    n = len(signed.chosen)
+    in_train, in_test = np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
+    in_train[of_train] = True
+    in_test[of_test] = True
+    both = np.flatnonzero(in_train & in_test).astype(np.int64)
+    pairs = np.unique(np.concatenate([*_cross_pairs(signed, in_train, in_test), both * n + both]))
+    wanted = np.zeros(n, dtype=np.bool_)
+    wanted[pairs // n] = True
+    wanted[pairs % n] = True
+    sets, ends = signed.sets(wanted)
+    similarity = np.empty(len(pairs))
+    kernels.verify_pairs(pairs, n, sets, ends, similarity)
+    trains, tests = _members(of_train, n), _members(of_test, n)
+    found: list[Overlap] = []
+    for pair, value in zip(pairs.tolist(), similarity.tolist(), strict=True):
+        if value >= threshold:
+            ways = {(pair // n, pair % n), (pair % n, pair // n)}
+            found += [Overlap(i, j, value) for a, b in ways for i in trains(a) for j in tests(b)]
+    return sorted(found, key=lambda one: (one.test_index, one.train_index))
+
+
 # --- signatures -------------------------------------------------------------------------------------------------------
 
 
@@ -303,6 +341,19 @@ def _sign(texts: Sequence[str], threshold: float) -> _Signed:
     kernels.signatures(codes, offsets, chosen, SHINGLE, factors, terms, rows, room)
     at_least = max(1, int((threshold - _DOUBT) * PERMUTATIONS))
     return _Signed(codes, offsets, chosen, unique, rows, _band_width(threshold), at_least)
+
+
+def _joined(one: _Signed, other: _Signed) -> _Signed:
+    """Put two sets of texts behind each other; a text that is in both stays in both."""
+    return _Signed(
+        np.concatenate([one.codes, other.codes]),
+        np.concatenate([one.offsets, other.offsets[1:] + one.offsets[-1]]),
+        np.concatenate([one.chosen, other.chosen + len(one.offsets) - 1]),
+        np.concatenate([one.unique, other.unique + len(one.chosen)]),
+        np.concatenate([one.rows, other.rows]),
+        one.band,
+        one.at_least,
+    )
 
 
 def _band_width(threshold: float) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kalibre.core.errors import UsageError
-from kalibre.language.near import contained, groups, key, overlap
+from kalibre.language.near import NearIndex, contained, groups, key, overlap
 
 WORDS = (
     "borsa faiz kur enflasyon şirket hisse yatırımcı endeks banka altın petrol ihracat üretim bilanço temettü sermaye "
@@ -139,3 +139,17 @@ def test_twenty_thousand_take_seconds():
     began = time.perf_counter()
     assert len(set(groups(texts).tolist())) > 19_000
     assert time.perf_counter() - began < 10
+
+
+def test_an_index_finds_what_overlap_finds():
+    chance = random.Random(5)
+    train = [sentence(chance) for _ in range(40)] + ["", "🚀", "kısa"]
+    test = [train[3] + " bugün", train[7], "", "kısa", sentence(chance), train[20].upper()]
+    index = NearIndex(0.6)
+    assert index.find(test) == []
+    for begin in range(0, len(train), 10):
+        index.add(train[begin : begin + 10])
+    index.add([])
+    assert index.find(test) == overlap(train, test, 0.6)
+    assert len(index.find(test)) >= 5
+    assert index.find([]) == []
