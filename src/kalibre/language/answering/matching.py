@@ -70,7 +70,17 @@ def similarities(a: Units, b: Units) -> Floats:
     return result
 
 
-def sentence_features(laid: Pair, lexical: NDArray[np.float32] | None = None) -> Floats:
+def closeness(laid: Pair) -> tuple[float, float]:
+    """Return how much of the question two neighbouring sentences hold, and how much the whole passage, by rarity."""
+    if not len(laid.passage):
+        return 0.0, 0.0
+    n = int(laid.passage.sentence[-1]) + 1
+    best = np.maximum.reduceat(laid.similarity, np.searchsorted(laid.passage.sentence, np.arange(n)), axis=1)
+    two = np.maximum(best, np.column_stack([best[:, 1:], np.zeros(len(best), np.float32)]))
+    return float((laid.weight @ two).max()), float(laid.weight @ best.max(axis=1))
+
+
+def sentence_features(laid: Pair) -> Floats:
     """Return what speaks for each sentence, shape (sentences, `N_SENTENCE`)."""
     passage, question = laid.passage, laid.question
     n = int(passage.sentence[-1]) + 1 if len(passage) else 0

@@ -16,7 +16,7 @@ from kalibre.language.answering.matching import pair, sentence_features
 from kalibre.language.answering.places import BUCKETS, Places, lexical_columns, places, table
 from kalibre.language.answering.question import analyse
 from kalibre.language.answering.spans import candidates, features
-from kalibre.language.answering.words import PREFIX, Units, hashed, units
+from kalibre.language.answering.words import POINT, PREFIX, Units, hashed, units
 
 Floats = NDArray[np.float32]
 RARITIES = 1 << 15
@@ -78,7 +78,7 @@ class Sighting:
 def sight(question: str, passage: str, rarity: Rarity) -> Sighting | None:
     """Lay a question over a passage; None where one of them holds no word."""
     cut, asked = units(passage), analyse(question)
-    if not len(cut) or not asked.content.any():
+    if not (cut.kinds != POINT).any() or not asked.content.any():
         return None
     laid = pair(asked, cut, rarity)
     return Sighting(places(laid, rarity(cut)), sentence_features(laid))

@@ -66,7 +66,7 @@ class Qdrant:
         self._address, self._collection = address, collection
         try:
             if address.startswith(("http://", "https://")):
-                self._client = QdrantClient(url=address, timeout=30)
+                self._client = QdrantClient(url=address, timeout=30, check_compatibility=False)
                 self._client.get_collections()
             elif address == ":memory:":
                 self._client = QdrantClient(":memory:")

@@ -24,6 +24,19 @@ def plain(text: str) -> list[str]:
     return [folded(one)[:_LONGEST] for one in _WORD.findall(text) if one[0] not in "'’‘`´ʼ"]
 
 
+def initials(title: str) -> list[str]:
+    """Return what a title is called for short: `Katma Değer Vergisi Kanunu` gives `kdv` and `kdvk`.
+
+    Examples
+    --------
+    >>> initials("Katma Değer Vergisi Kanunu, Madde 5")
+    ['kdv', 'kdvk']
+    """
+    words = [folded(one) for one in re.findall(r"[^\W\d_]+", title.partition(",")[0]) if one[0].isupper()]
+    short = "".join(word[0] for word in words if word != "ve")[:6]
+    return [short[:size] for size in range(3, len(short) + 1)]
+
+
 def stems(words: Sequence[str]) -> Ids:
     """Return the prefix of every word and number: a stem that needs no dictionary."""
     return np.array([_number(word[:PREFIX]) for word in words], np.int64)

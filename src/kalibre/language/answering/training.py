@@ -171,29 +171,25 @@ def fold_of(group: str, folds: int) -> int:
     return zlib.crc32(f"fold {group}".encode("utf-8", "surrogatepass")) % folds
 
 
-def wrong_passages(examples: Sequence[Example]) -> list[str | None]:
-    """Return for each question the best passage of another group that does not hold its answer, as BM25 finds it."""
+def wrong_passages(examples: Sequence[Example], pool: Sequence[Example] = ()) -> list[str | None]:
+    """Return for each question the best passage of another group that does not hold its answer, as BM25 finds it.
+
+    Looked for among the examples' own passages and those of `pool`; None where there is none.
+    """
     by_id: dict[str, Example] = {}
-    for one in examples:
+    for one in (*examples, *pool):
         by_id.setdefault(f"{document_key(one.context)}:0", one)
-    if len({one.group for one in examples}) < 2:
-        return [None] * len(examples)
     index = Index.build(Passage(id=key, document=key, title=one.group, text=one.context) for key, one in by_id.items())
-    found: list[str | None] = []
-    for one in examples:
-        answers = [normalised(text) for text, _ in one.answers]
-        found.append(
-            next(
-                (
-                    hit.passage.text
-                    for hit in index.search(one.question, 40)
-                    if by_id[hit.passage.id].group != one.group
-                    and not any(answer and answer in normalised(hit.passage.text) for answer in answers)
-                ),
-                None,
-            )
-        )
-    return found
+
+    def wrong(one: Example) -> str | None:
+        answers = [found for text, _ in one.answers if (found := normalised(text))]
+        for hit in index.search(one.question, 40, look=False):
+            said = normalised(hit.passage.text)
+            if by_id[hit.passage.id].group != one.group and not any(answer in said for answer in answers):
+                return hit.passage.text
+        return None
+
+    return [wrong(one) for one in examples]
 
 
 def _rows(examples: Sequence[Example], rarity: reading.Rarity, folds: int) -> _Rows:

@@ -63,6 +63,13 @@ class Postings:
                 found[self.passages[here]] += value * self.values[here]
         return found
 
+    def held_by(self, terms: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many passages hold each term."""
+        at = np.minimum(np.searchsorted(self.terms, terms), max(0, len(self.terms) - 1))
+        if not len(self.terms):
+            return np.zeros(len(terms), np.int64)
+        return np.where(self.terms[at] == terms, np.diff(self.bounds)[at], 0)
+
     def vectors(self) -> list[Sparse]:
         """Return the passages' vectors one by one: what another store is filled with."""
         owner = np.repeat(self.terms, np.diff(self.bounds))

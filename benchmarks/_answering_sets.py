@@ -1,0 +1,124 @@
+"""What the benchmarks of answering are asked over: history paragraphs, laws, notices, the project's own questions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from benchmarks import _turkish as sets
+
+from kalibre.language import near
+from kalibre.language.answering.examples import Example
+from kalibre.language.answering.passages import Document, document_key, passages, start_of
+from kalibre.language.base import Passage
+
+GRAM, SHARE = 12, 0.30
+"""A paragraph of which this share of its runs of 12 words stands in training is a near-duplicate."""
+
+
+@cache
+def history(split: str) -> list[Example]:
+    """History questions, `train` or `dev`, as they stand."""
+    return [
+        Example(
+            id=row["id"],
+            question=row["question"],
+            context=row["context"],
+            answers=tuple((one["text"], one["answer_start"]) for one in row["answers"]),
+            group=row["title"],
+        )
+        for row in sets.history_qa(split)
+    ]
+
+
+def leaks(train: Iterable[str], test: Sequence[str]) -> list[int]:
+    """Return which test texts stand in training texts: exactly, nearly (Jaccard), or in runs of 12 words."""
+
+    def grams(text: str) -> set[tuple[str, ...]]:
+        words = re.findall(r"\w+", text.lower())
+        return {tuple(words[at : at + GRAM]) for at in range(len(words) - GRAM + 1)}
+
+    given = list(train)
+    known = set().union(*map(grams, given)) if given else set()
+    found = {one.test_index for one in near.overlap(given, test)}
+    for at, text in enumerate(test):
+        mine = grams(text)
+        if mine and len(mine & known) / len(mine) >= SHARE:
+            found.add(at)
+    return sorted(found)
+
+
+@cache
+def judged() -> tuple[list[Example], int, int]:
+    """Dev questions but those over near-duplicates of training paragraphs; how many paragraphs and questions went."""
+    dev = history("dev")
+    contexts = sorted({one.context for one in dev})
+    bad = {contexts[at] for at in leaks({one.context for one in history("train")}, contexts)}
+    kept = [one for one in dev if one.context not in bad]
+    return kept, len(bad), len(dev) - len(kept)
+
+
+def passage_id(one: Example) -> str:
+    """Return the id of a history paragraph among the passages."""
+    return f"{document_key(one.context)}:0"
+
+
+@cache
+def pool() -> list[Passage]:
+    """Every passage: history paragraphs of both halves, laws by article, notices by paragraph."""
+    documents = [
+        Document(text=law["text"], title=law["title"], source=f"{law['law']} sayılı Kanun") for law in sets.laws()
+    ]
+    documents += [
+        Document(text=notice["text"], title=notice["title"], source=notice["file"]) for notice in sets.notices()
+    ]
+    found = {one.id: one for one in passages(documents)}
+    for one in (*history("train"), *history("dev")):
+        key = passage_id(one)
+        found.setdefault(
+            key,
+            Passage(id=key, document=key[:-2], title=one.group, text=one.context, source="history"),
+        )
+    return list(found.values())
+
+
+class Asked(NamedTuple):
+    """A question of the project's own with its answer's place in the document."""
+
+    question: str
+    document: str
+    start: int
+    end: int
+    kind: str
+    answer: str
+
+
+@cache
+def own_questions() -> list[Asked]:
+    """The project's own questions over laws and notices; empty where they are not there."""
+    path = sets.LABELS / "questions.jsonl"
+    if not path.is_file():
+        return []
+    texts = {sets.text_hash(row["text"]): row["text"] for row in (*sets.laws(), *sets.notices())}
+    with path.open(encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream]
+    return [
+        Asked(
+            question=row["question"],
+            document=row["document_hash"],
+            start=row["start"],
+            end=row["end"],
+            kind=row["kind"],
+            answer=texts[row["document_hash"]][row["start"] : row["end"]],
+        )
+        for row in rows
+    ]
+
+
+def holds(passage: Passage, asked: Asked) -> bool:
+    """Say whether a passage holds the answer where it was marked."""
+    begin = start_of(passage)
+    return passage.document == asked.document and begin <= asked.start and asked.end <= begin + len(passage.text)
