@@ -274,34 +274,41 @@ def features(
     config: ConfigOption = None,
 ) -> None:
     """Show the feature columns with their warm-up and newest value, or write all rows to a file."""
+    import numpy as np
+
+    from kalibre.core.timeframe import timeframe_ms
     from kalibre.evaluation.study import feature_spec
     from kalibre.features.engine import FeatureEngine
+    from kalibre.language.headlines.features import COLUMNS, LONGEST_MS
+    from kalibre.language.headlines.recording import news_of
 
     settings = settings_of(config, symbols=[symbol] if symbol else None, timeframe=timeframe)
     with opened_log(settings) as log:
         bars = stored_bars(log, settings, settings.market.symbols[0], timerange=timerange, days=days)
+        news = news_of(log, settings, bars)
     engine = FeatureEngine(feature_spec(bars, settings))
-    values = engine.batch(bars)
+    values, columns, warm = engine.batch(bars), engine.columns, engine.warmup_bars.tolist()
+    if news is not None:
+        values, columns = np.hstack([values, news]), (*columns, *COLUMNS)
+        warm += [-(-LONGEST_MS // timeframe_ms(bars.timeframe))] * len(COLUMNS)
     if out_path is not None:
-        _write_frame(out_path, bars.open_time, engine.columns, values)
-    newest = dict(zip(engine.columns, values[-1].tolist(), strict=True))
-    warmup = dict(zip(engine.columns, engine.warmup_bars.tolist(), strict=True))
+        _write_frame(out_path, bars.open_time, columns, values)
+    newest = dict(zip(columns, values[-1].tolist(), strict=True))
+    warmup = dict(zip(columns, warm, strict=True))
 
     def show(console: Console) -> None:
         from rich.table import Table
 
         table = Table("column", "warm-up, bars", "newest", box=None, padding=(0, 2, 0, 0))
-        for name in engine.columns:
+        for name in columns:
             table.add_row(name, f"{warmup[name]:,}", f"{newest[name]:.6g}")
         console.print(table)
         if out_path is not None:
             console.print(f"wrote {out_path}: {len(bars):,} rows", markup=False)
-        console.print(
-            f"{len(engine.columns)} columns, {len(bars):,} bars, known from bar {engine.warmup:,} on", markup=False
-        )
+        console.print(f"{len(columns)} columns, {len(bars):,} bars, known from bar {max(warm):,} on", markup=False)
 
     result = {
-        "columns": list(engine.columns),
+        "columns": list(columns),
         "warmup_bars": warmup,
         "newest": newest,
         "bars": len(bars),

@@ -131,13 +131,13 @@ def backtest(
     """Say whether headlines help to forecast: helps, hurts, or cannot tell."""
     from kalibre.bars.calendars import get_calendar
     from kalibre.language.headlines.backtest import news_backtest
-    from kalibre.language.headlines.features import relevance_of
     from kalibre.language.headlines.history import dated_scores
+    from kalibre.language.headlines.recording import relevance_for
 
     settings = settings_of(config, symbols=[symbol] if symbol else None, timeframe=timeframe)
     chosen = settings.market.symbols[0]
     calendar = get_calendar(settings.market.calendar)
-    relevance = settings.language.relevance.get(chosen) or relevance_of(chosen, settings.market.calendar)
+    relevance = relevance_for(settings, chosen)
     with opened_log(settings) as log, progress(as_json=as_json):
         bars = stored_bars(log, settings, chosen, timerange=timerange, days=days)
         scores = dated_scores(log, settings, file=file, labels=labels, calendar=calendar)

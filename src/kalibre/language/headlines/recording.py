@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kalibre.bars.calendars import Calendar
+from kalibre.core.bars import Bars
 from kalibre.core.events import Event, new_event
+from kalibre.core.settings import Settings
 from kalibre.core.text_events import Headline, HeadlineScore
 from kalibre.language.headlines.cache import Reuse
 from kalibre.language.headlines.canonical import exact_key, near_key
+from kalibre.language.headlines.features import news_rows, relevance_of
 from kalibre.language.headlines.publication import known_ms
 from kalibre.language.headlines.score import Score
 from kalibre.log.protocol import EventLog
@@ -71,14 +77,30 @@ def record(
             url=headline.url,
         )
         events.append(new_event(f"{headline.source}|{name}", published, said, provenance=_provenance(live_at_ms)))
-        if score.impact is None or score.confidence is None:
-            continue
         known = published if live_at_ms is None else max(published, live_at_ms)
-        impacts = [(score.asset, score.impact), *((one.asset, one.impact) for one in score.also)]
-        for asset, impact in impacts:
-            if asset is None:
-                continue
-            what = HeadlineScore(
+        for when, key, what in score_events(headline, score, reuse, known):
+            # Scored live a second time (after a restart, say), the first time counts: that one could be acted on.
+            if live_at_ms is None or log.latest("headline_score", key=key) is None:
+                events.append(new_event(key, when, what, provenance=_provenance(live_at_ms)))
+    before = log.head()
+    stored = [event for event in log.append(events, writer=WRITER) if event.seq > before]
+    return Recorded(
+        headlines=sum(event.kind == "headline" for event in stored),
+        scores=sum(event.kind == "headline_score" for event in stored),
+    )
+
+
+def score_events(headline: Published, score: Score, reuse: Reuse, known: int) -> list[tuple[int, str, HeadlineScore]]:
+    """Return what a score says of each asset, as (event time, key, payload); nothing of an abstention."""
+    if score.impact is None or score.confidence is None:
+        return []
+    name = exact_key(headline.text)[:16]
+    impacts = [(score.asset, score.impact), *((one.asset, one.impact) for one in score.also)]
+    return [
+        (
+            known,
+            f"{asset}|{name}|{score.model}",
+            HeadlineScore(
                 headline=name,
                 story=near_key(headline.text)[:16],
                 asset=asset,
@@ -87,18 +109,11 @@ def record(
                 horizon=score.horizon,
                 model=score.model,
                 reused=reuse,
-            )
-            key = f"{asset}|{name}|{score.model}"
-            # Scored live a second time (after a restart, say), the first time counts: that one could be acted on.
-            if live_at_ms is not None and log.latest("headline_score", key=key) is not None:
-                continue
-            events.append(new_event(key, known, what, provenance=_provenance(live_at_ms)))
-    before = log.head()
-    stored = [event for event in log.append(events, writer=WRITER) if event.seq > before]
-    return Recorded(
-        headlines=sum(event.kind == "headline" for event in stored),
-        scores=sum(event.kind == "headline_score" for event in stored),
-    )
+            ),
+        )
+        for asset, impact in impacts
+        if asset is not None
+    ]
 
 
 def recorded_scores(log: EventLog, *, model: str | None = None) -> list[tuple[int, HeadlineScore]]:
@@ -109,6 +124,21 @@ def recorded_scores(log: EventLog, *, model: str | None = None) -> list[tuple[in
         for event in events
         if isinstance(event.payload, HeadlineScore) and model in {None, event.payload.model}
     ]
+
+
+def news_of(log: EventLog, settings: Settings, bars: Bars) -> NDArray[np.float64] | None:
+    """Return `snews_impact` and `snews_conf` of every bar from the recorded scores, None where none matters for it.
+
+    Shape (n_bars, 2); row t knows what could be known at the close of bar t.
+    """
+    relevance = relevance_for(settings, bars.symbol)
+    scores = [(when, score) for when, score in recorded_scores(log) if score.asset in relevance]
+    return news_rows(scores, bars.close_time, relevance) if scores else None
+
+
+def relevance_for(settings: Settings, symbol: str) -> dict[str, float]:
+    """Return which assets' headlines matter for a symbol, by the settings or else by its market."""
+    return settings.language.relevance.get(symbol) or relevance_of(symbol, settings.market.calendar)
 
 
 def _provenance(live_at_ms: int | None) -> str:

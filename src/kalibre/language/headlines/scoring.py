@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from kalibre.core.errors import UsageError
 from kalibre.core.settings import Settings
+from kalibre.core.text_events import Horizon
 from kalibre.language.base import Sentiment, SentimentModel
 from kalibre.language.headlines.cache import CacheStats, Reuse, ScoreCache, question_of
 from kalibre.language.headlines.canonical import exact_key, near_key
@@ -37,28 +38,33 @@ class BuiltinScorer:
     sentiment
         A model of the task `sentiment`.
     horizon
-        A model of the task `horizon`.
+        A model of the task `horizon`; None names no horizon.
     universe
         Assets that a score may name; None admits all.
     """
 
     prompt_version = ""
 
-    def __init__(self, sentiment: SentimentModel, horizon: FastHorizon, universe: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, sentiment: SentimentModel, horizon: FastHorizon | None, universe: Sequence[str] | None = None
+    ) -> None:
         self._sentiment = sentiment
         self._horizon = horizon
         self._universe = None if universe is None else frozenset(universe)
-        self.version = f"{sentiment.version}+{horizon.version}"
+        self.version = sentiment.version if horizon is None else f"{sentiment.version}+{horizon.version}"
 
     def score(self, headlines: Sequence[str]) -> list[Score]:
         """Return one score per headline, in order."""
         said = self._sentiment.predict(headlines)
         # Horizons are learnt from Turkish headlines only: of another language none is named.
         turkish = [place for place, one in enumerate(said) if one.language == "tr" and one.abstained is None]
-        horizons = dict(zip(turkish, self._horizon.predict([headlines[place] for place in turkish]), strict=True))
+        horizons: dict[int, Horizon | None] = {}
+        if self._horizon is not None:
+            named = self._horizon.predict([headlines[place] for place in turkish])
+            horizons = dict(zip(turkish, named, strict=True))
         return [self._one(one, horizons.get(place)) for place, one in enumerate(said)]
 
-    def _one(self, said: Sentiment, horizon: str | None) -> Score:
+    def _one(self, said: Sentiment, horizon: Horizon | None) -> Score:
         if said.abstained is not None or said.probabilities is None:
             return abstention(said.abstained or "no probability", model=self.version, language=said.language)
         negative, _, positive = said.probabilities
@@ -80,7 +86,7 @@ class BuiltinScorer:
         return Score(
             asset=asset,
             impact=impact,
-            horizon=horizon if impact else None,  # type: ignore[arg-type]
+            horizon=horizon if impact else None,
             confidence=max(said.probabilities),
             also=tuple(one for one in said.assets if one.asset in {name for name, _ in rest}),
             model=self.version,
