@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from kalibre.core.errors import UsageError
-from kalibre.language import pretrained
 from kalibre.language.base import TASKS
 from kalibre.language.bundle import MANIFEST, LanguageBundle, open_bundle, shipped
 from kalibre.language.encoder.hub import is_hub_id
@@ -47,7 +46,10 @@ def load(task: str, model: str = "builtin:fast") -> Any:
             f"model {model!r} is none: say builtin:fast, a folder (one that `kalibre nlp train` saved, or of "
             "transformers), or a hub id (owner/name)"
         )
-    return pretrained.load(task, model)
+    # Only who names such a model pays for what reads it.
+    from kalibre.language.pretrained import load as load_pretrained
+
+    return load_pretrained(task, model)
 
 
 @lru_cache(maxsize=16)

@@ -12,13 +12,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from kalibre.core.errors import LanguageError, ModelError
-from kalibre.language.base import SENTIMENTS, Entity, Sentiment, Span
+from kalibre.language.base import SENTIMENTS, AssetImpact, Entity, Sentiment, Span
 from kalibre.language.encoder.decoding import candidates, names, probability, softmax, trimmed, word_logits
 from kalibre.language.encoder.hub import open_network
 from kalibre.language.encoder.networks import HubCodec, HubNetwork, outputs
+from kalibre.language.sentiment.directions import read
+from kalibre.language.sentiment.encoder import unreadable
+from kalibre.language.sentiment.english import ENGLISH
+from kalibre.language.sentiment.impact import impacts_of, scale_of
+from kalibre.language.sentiment.lexicon import TURKISH
+from kalibre.language.text.assets import link
+from kalibre.language.text.language_id import detect
+from kalibre.language.text.normal import clean
 from kalibre.language.text.tokens import tokenize
 
 _LONGEST = 100_000
@@ -104,14 +113,23 @@ class HubSentiment(_Hub):
         return [self._one(text) for text in texts]
 
     def _one(self, text: str) -> Sentiment:
-        if not any(letter.isalpha() for letter in text):
-            return Sentiment(
-                label=None, probabilities=None, abstained="no words", language="unknown", model=self.version
-            )
+        against = unreadable(text)
+        if against is not None:
+            return Sentiment(label=None, probabilities=None, abstained=against, language="unknown", model=self.version)
+        clear = clean(text).text
         sure = np.zeros(3)
-        np.add.at(sure, self._which, softmax(self._first(text)))
+        np.add.at(sure, self._which, softmax(self._first(clear)))
         told = (float(sure[0]), float(sure[1]), float(sure[2]))
-        return Sentiment(label=SENTIMENTS[int(sure.argmax())], probabilities=told, model=self.version)
+        language, _ = detect(clear)
+        reading = read(clear, ENGLISH if language == "en" else TURKISH)
+        assets = impacts_of(clear, reading, (told[2] - told[0]) * scale_of(sure, None))
+        return Sentiment(
+            label=SENTIMENTS[int(sure.argmax())],
+            probabilities=told,
+            assets=tuple(AssetImpact(asset=asset, impact=one) for asset, one in assets),
+            language=language,
+            model=self.version,
+        )
 
 
 class HubCategory(_Hub):
@@ -157,7 +175,8 @@ class HubEntities(_Hub):
         windows = self._codec.windows(readable, length=self._length, stride=32)
         logits = outputs(self._network, [window.ids for window in windows], batch=8)
         said = word_logits(windows, logits, [(token.start, token.end) for token in tokens])
-        return names(text, tokens, *_iob2(said, self._tags))
+        found = names(text, tokens, *_iob2(said, self._tags))
+        return [replace(one, link=link(one.text)) if one.type == "ORGANIZATION" else one for one in found]
 
 
 def _iob2(logits: NDArray[np.float64], tags: Sequence[str]) -> tuple[NDArray[np.float64], list[str]]:

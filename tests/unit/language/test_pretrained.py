@@ -37,7 +37,8 @@ def test_labels_are_brought_to_ours_whatever_their_order(sentiment: Path) -> Non
         wanted = peer(**tokenizer(TEXTS[1], return_tensors="pt")).logits[0].softmax(-1).tolist()
     assert second.probabilities == pytest.approx([wanted[2], wanted[1], wanted[0]], abs=1e-5)
     assert empty.label is None
-    assert empty.abstained
+    assert empty.abstained == "empty"
+    assert first.language == "tr"
 
 
 def test_odd_texts_never_crash(sentiment: Path, tmp_path: Path) -> None:

@@ -8,17 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kalibre.core.errors import CalibrationError, ModelError, UsageError
+from kalibre.core.errors import CalibrationError, LanguageError, ModelError, UsageError
 from kalibre.language import calibration, collapse
-from kalibre.language.base import SENTIMENTS, Sentiment
+from kalibre.language.base import SENTIMENTS, AssetImpact, Sentiment
 from kalibre.language.bundle import LanguageBundle
 from kalibre.language.encoder.foundations import Foundation, Runner, bundled, foundation, runner, settings_of
 from kalibre.language.encoder.heads import Example, Tuning, tune
 from kalibre.language.encoder.networks import Network, outputs
 from kalibre.language.encoder.tasks import apart, macro_f1, readable
+from kalibre.language.sentiment.directions import read
+from kalibre.language.sentiment.impact import impacts_of, scale_of
+from kalibre.language.sentiment.lexicon import TURKISH
+from kalibre.language.text.language_id import detect
+from kalibre.language.text.normal import check_text, clean
 
 LONGEST = 256
 """Pieces of a text that are read: headlines and notes, not articles."""
+
+LONGEST_TEXT = 20_000
+"""Characters of a text that is judged as one; longer ones are to be cut by whoever asks."""
 
 TUNING = Tuning()
 
@@ -29,6 +37,7 @@ def train(
     *,
     encoder: str | Foundation = "builtin:encoder",
     tuning: Tuning = TUNING,
+    impacts: Sequence[float] | None = None,
     precision: float = 0.8,
     share: float = 0.15,
     seed: int = 0,
@@ -48,6 +57,8 @@ def train(
         What `foundations.foundation` takes, or a foundation.
     tuning
         How.
+    impacts
+        -1 to 1 a text, where they are known: they set the scale of the impacts told.
     precision
         Share of the named labels that shall be right; below the confidence that gives it the model abstains.
     share, seed
@@ -98,7 +109,13 @@ def train(
         "learnt_from": len(learn),
         "rounds": tuned.rounds,
     }
-    settings = {"length": length, "calibrator": calibrator.as_dict(), "threshold": abstention.threshold}
+    scale = scale_of(sure[:, 2] - sure[:, 0], None if impacts is None else np.array([impacts[at] for at in kept]))
+    settings = {
+        "length": length,
+        "calibrator": calibrator.as_dict(),
+        "threshold": abstention.threshold,
+        "impact_scale": scale,
+    }
     return bundled("sentiment", base, tuned.network, "text", judged[:64], settings, {**figures, **(card or {})})
 
 
@@ -106,11 +123,17 @@ class EncoderSentiment:
     """Keeps the protocol `SentimentModel`; a text's result depends on that text alone."""
 
     def __init__(
-        self, version: str, found: Runner, length: int, calibrator: calibration.ClassCalibrator, threshold: float
+        self,
+        version: str,
+        found: Runner,
+        length: int,
+        calibrator: calibration.ClassCalibrator,
+        threshold: float,
+        scale: float,
     ) -> None:
         self.version = version
         self._runner, self._length = found, length
-        self._calibrator, self._threshold = calibrator, threshold
+        self._calibrator, self._threshold, self._scale = calibrator, threshold, scale
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return the head's scores, shape (texts, 3)."""
@@ -124,23 +147,46 @@ class EncoderSentiment:
         return self._calibrator.apply(logits) if len(logits) else logits
 
     def predict(self, texts: Sequence[str]) -> list[Sentiment]:
-        """Return one result per text, in order."""
+        """Return one result per text, in order; a text that is not Turkish is not judged."""
         return [self._one(text) for text in texts]
 
     def _one(self, text: str) -> Sentiment:
-        if sum(letter.isalpha() for letter in text[:10_000]) < 2:
-            return Sentiment(
-                label=None, probabilities=None, abstained="no words", language="unknown", model=self.version
-            )
-        first, second, third = self.probabilities([text])[0].tolist()
-        best = int(np.argmax((first, second, third)))
-        unsure = max(first, second, third) < self._threshold
+        against = unreadable(text)
+        if against is not None:
+            return self._nothing(against)
+        clear = clean(text).text
+        language, _ = detect(clear)
+        if language in ("en", "other"):
+            return self._nothing("language", language)
+        row = self.probabilities([clear])[0]
+        best = int(row.argmax())
+        unsure = bool(row[best] < self._threshold)
+        score = float(row[2] - row[0]) * self._scale
         return Sentiment(
             label=None if unsure else SENTIMENTS[best],
-            probabilities=(first, second, third),
+            probabilities=(float(row[0]), float(row[1]), float(row[2])),
+            assets=tuple(
+                AssetImpact(asset=asset, impact=one) for asset, one in impacts_of(clear, read(clear, TURKISH), score)
+            ),
             abstained="unsure" if unsure else None,
             model=self.version,
         )
+
+    def _nothing(self, why: str, language: str = "unknown") -> Sentiment:
+        return Sentiment(label=None, probabilities=None, abstained=why, language=language, model=self.version)
+
+
+def unreadable(text: str) -> str | None:
+    """Return why a text cannot be judged; None where nothing speaks against it."""
+    if not isinstance(text, str):
+        return "not text"
+    if len(text) > LONGEST_TEXT:
+        return "too long"
+    try:
+        check_text(text, empty=False)
+    except LanguageError:
+        return "binary" if text.strip() else "empty"
+    return "no words" if sum(letter.isalpha() for letter in text) < 2 else None
 
 
 def from_bundle(bundle: LanguageBundle) -> EncoderSentiment:
@@ -154,9 +200,9 @@ def from_bundle(bundle: LanguageBundle) -> EncoderSentiment:
     settings = settings_of(bundle)
     try:
         calibrator = calibration.ClassCalibrator.from_dict(settings["calibrator"])
-        threshold = float(settings["threshold"])
+        threshold, scale = float(settings["threshold"]), float(settings["impact_scale"])
     except (KeyError, TypeError, ValueError, CalibrationError) as error:
         raise ModelError(
             f"{bundle.version} cannot be read as a sentiment model ({error}): restore it or train anew"
         ) from error
-    return EncoderSentiment(bundle.version, runner(bundle), settings["length"], calibrator, threshold)
+    return EncoderSentiment(bundle.version, runner(bundle), settings["length"], calibrator, threshold, scale)
