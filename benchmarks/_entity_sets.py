@@ -40,6 +40,12 @@ def penn() -> list[Tagged]:
     return found
 
 
+def penn_part(split: str) -> list[Tagged]:
+    """Penn's sentences of one part, each once; dev without those that stand in train."""
+    train = {" ".join(tokens) for tokens, _ in turkish.conll(PENN, "train")}
+    return [one for one in penn() if (one.text in train) == (split == "train")]
+
+
 def wiki(split: str) -> list[Tagged]:
     return [Tagged(*one) for one in turkish.conll(WIKI, split)]
 

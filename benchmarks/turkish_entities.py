@@ -1,11 +1,12 @@
 """Entities: the fast tagger on two tagged sets beside the plain CRF of the tutorial; the shipped model on own texts.
 
 Penn: train and dev, each sentence once, in five contiguous blocks; each block is tagged by taggers trained on the other
-four. Wiki: trained on train, scored on dev, 19 types. The tagger's lexicon is learnt here, in the run, from unlabelled
-text; every paragraph in which a scored sentence stands, exactly or nearly, is left out of it, and every training
-sentence that is like a scored one out of the training; both is checked again before training. Own sentences: the
-shipped model (`builtin:fast`), test half, TICKER, MONEY, PERCENT and TIME; beside it the plain CRF trained on the other
-half.
+four, which also read what a tagger of Wiki's sentences says and where else in the running text a name stands. Wiki:
+trained on train, scored on dev, 19 types, sentence by sentence. The taggers' lexicon is learnt here, in the run, from
+unlabelled text; every paragraph in which a scored sentence stands, exactly or nearly, is left out of it, and every
+training sentence that is like a scored one out of the training; that is checked again before training. Own sentences:
+the shipped model (`builtin:fast`), test half, TICKER, MONEY, PERCENT and TIME; beside it the plain CRF trained on the
+other half.
 
 F1 of exact mentions (place and type). Intervals: 95 % bootstrap over blocks of neighbouring sentences, paired for
 gains. Features and settings were chosen on even tenths of Penn and on a part of Wiki's train; the figure of Penn's odd
@@ -36,7 +37,7 @@ from benchmarks._entity_sets import Labelled, Tagged, check_apart, own, penn, pl
 
 from kalibre.language.entities.lexicon import Lexicon, learn
 from kalibre.language.entities.metrics import calibration_error, gain, score
-from kalibre.language.entities.tagger import train
+from kalibre.language.entities.tagger import Tagger, train
 from kalibre.language.entities.tags import Mention, iob2, mentions
 from kalibre.language.load import load
 from kalibre.language.text.tokens import tokenize
@@ -46,6 +47,12 @@ OWN_TYPES = ("TICKER", "MONEY", "PERCENT", "TIME")
 BARS = {"penn": 0.73, "wiki": 0.66, "own": 0.95, "p95_ms": 20.0}
 KNOWN = {"penn": 0.72, "wiki": 0.65}
 GOALS = {"penn": 0.88, "wiki": 0.80}
+COARSE = {
+    **dict.fromkeys(("GPE", "LOC", "FAC"), "LOCATION"),
+    **dict.fromkeys(("DATE", "TIME"), "TIME"),
+    **{kind: kind for kind in ("PERSON", "ORG", "MONEY", "PERCENT")},
+}
+"""Wiki's types as Penn's taggers are told them; what else is a name is OTHER."""
 Folds = list[tuple[list[Tagged], list[Tagged]]]
 
 
@@ -68,14 +75,23 @@ def by_peer(folds: Folds, iterations: int) -> list[list[Mention]]:
     ]
 
 
-def by_tagger(folds: Folds, lexicon: Lexicon) -> list[list[Mention]]:
+def by_tagger(folds: Folds, lexicon: Lexicon, helper: Tagger | None, running: bool) -> list[list[Mention]]:
     """Return what the fast tagger tells of the tests of folds, in order."""
     found: list[list[Mention]] = []
     for train_part, test in folds:
         check_apart([one.text for one in train_part], [one.text for one in test])
-        tagger = train([one.tokens for one in train_part], [one.tags for one in train_part], lexicon=lexicon)
+        tokens, tags = [one.tokens for one in train_part], [one.tags for one in train_part]
+        tagger = train(tokens, tags, lexicon=lexicon, helper=helper, running=running)
         found += tagger.tag([one.tokens for one in test])
     return found
+
+
+def wiki_helper(sentences: Sequence[Tagged], test: Sequence[Tagged], lexicon: Lexicon) -> Tagger:
+    """Train what Penn's taggers ask: Wiki's sentences with their 19 types made six."""
+    kept = without(sentences, test)
+    check_apart([one.text for one in kept], [one.text for one in test])
+    tags = [[tag if tag == "O" else tag[:2] + COARSE.get(tag[2:], "OTHER") for tag in one.tags] for one in kept]
+    return train([one.tokens for one in kept], tags, lexicon=lexicon, calibrate=False)
 
 
 def row(name: str, test: Sequence[Tagged], ours: list[list[Mention]], peer: list[list[Mention]]) -> dict[str, Any]:
@@ -171,7 +187,9 @@ def measure(quick: bool) -> dict[str, Any]:
             plain = plain[:60_000]
         lexicon = learn(plain)
         learnt = time.perf_counter() - begun
-        ours, wiki_ours = by_tagger(folds, lexicon), by_tagger(wiki_folds, lexicon)
+        helper = wiki_helper(wiki_train, sentences, lexicon)
+        ours = by_tagger(folds, lexicon, helper, running=True)
+        wiki_ours = by_tagger(wiki_folds, lexicon, None, running=False)
         wiki_peer, peer = (job.result() for job in peers)
     rows = [row("penn", sentences, ours, peer), row("wiki", wiki_dev, wiki_ours, wiki_peer)]
     rows[0]["unseen"] = unseen(sentences, ours)
@@ -183,6 +201,7 @@ def measure(quick: bool) -> dict[str, Any]:
         "wiki_train_left_out": len(wiki_train) - len(wiki_folds[0][0]),
         "lexicon_s": learnt,
         "took_s": time.perf_counter() - begun,
+        "own_cpu_s": time.process_time(),
         "machine": platform.machine(),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -246,7 +265,8 @@ def main() -> int:
         print(f"{'PASS' if held else 'MISS'}  {claim}: {figure}")
     for name, goal in GOALS.items():
         print(f"      {name}: goal {goal}, a CRF known from before {KNOWN[name]}")
-    print(f"took {found['took_s']:.0f} s" + (", quick: no figure counts" if said.quick else ""))
+    took = f"took {found['took_s']:.0f} s, of this process {found['own_cpu_s']:.0f} s of one core"
+    print(took + (", quick: no figure counts" if said.quick else ""))
     return 0 if all(held for *_, held in checked) else 1
 
 
