@@ -107,16 +107,18 @@ class Texts:
 
     def sentiment(self, texts: Sequence[str]) -> Sentiments:
         """Return what each text says for the market."""
+        check_texts(texts)
         model = self._model("sentiment")
-        with self._counted("sentiment", texts) as outcomes:
+        with self._counted("sentiment") as outcomes:
             results = model.predict(texts)
             outcomes += [one.label or "abstained" for one in results]
         return Sentiments(results, model.version)
 
     def entities(self, texts: Sequence[str]) -> EntityLists:
         """Return the names in each text."""
+        check_texts(texts)
         model = self._model("entities")
-        with self._counted("entities", texts) as outcomes:
+        with self._counted("entities") as outcomes:
             results = [Entities(found) for found in model.predict(texts)]
             outcomes += ["found" if one.entities else "none" for one in results]
         return EntityLists(results, model.version)
@@ -129,8 +131,9 @@ class Texts:
         ApiError
             409 if there is no index to answer from; the message says how one is made.
         """
+        check_texts([question, *(one.text for one in passages or ())])
         answerer = self._answerer(passages)
-        with self._counted("answer", [question]) as outcomes:
+        with self._counted("answer") as outcomes:
             found: Answer = answerer.answer(question)
             outcomes.append("abstained" if found.text is None else "answered")
         return found
@@ -139,8 +142,9 @@ class Texts:
         """Return a score for each headline, through the cache."""
         from kalibre.language.headlines.scoring import scored
 
+        check_texts(headlines)
         scorer, cache = self._once("scorer", self._make_scorer), self.cache()
-        with self._counted("news", headlines) as outcomes:
+        with self._counted("news") as outcomes:
             universe = self._settings.language.universe or None
             results = scored(headlines, universe=universe, scorer=scorer, cache=cache)
             outcomes += [reuse or ("abstained" if one.abstained else "scored") for one, reuse in results]
@@ -209,8 +213,7 @@ class Texts:
         return found
 
     @contextmanager
-    def _counted(self, task: str, texts: Sequence[str]) -> Iterator[list[str]]:
-        check_texts(texts)
+    def _counted(self, task: str) -> Iterator[list[str]]:
         outcomes: list[str] = []
         started = time.perf_counter()
         with self.turn:
