@@ -1,0 +1,243 @@
+"""News: feeds and articles over real HTTP on loopback, and every way in which a server can be difficult."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from tests.fakes.news_site import PARAGRAPHS, Answer, Site
+
+from kalibre.core.errors import SourceError, SourceFormatError, SourceUnavailableError, UsageError
+from kalibre.language.corpus.sources.base import Found, Left, open_source
+from kalibre.language.corpus.sources.news import Source
+
+
+class Waits(list[float]):
+    """Notes how long it was asked to wait, and does not."""
+
+    def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+def read(web: Site, memory: dict[str, Any] | None = None, waits: Waits | None = None, **options: Any) -> list[Any]:
+    given: dict[str, Any] = {
+        "feeds": [f"{web.url}/rss"],
+        "interval_s": 0.001,
+        "wait": Waits() if waits is None else waits,
+        **options,
+    }
+    return list(Source(**given).read({} if memory is None else memory))
+
+
+def test_articles_of_a_feed(web: Site):
+    web.feed("/rss", f"{web.url}/a", "/b")
+    web.page("/a", "Endeks yükseldi")
+    web.page(
+        "/b",
+        "Kur geriledi",
+        "Dolar kuru haftanın son işlem gününde sert geriledi, ihracatçılar kararı değerlendiriyor.",
+    )
+    first, second = read(web)
+    assert PARAGRAPHS[0] in first.text
+    assert PARAGRAPHS[2] in first.text
+    assert "Ana sayfa" not in first.text
+    assert "hakları" not in first.text
+    assert (first.title, first.date, first.url) == ("Haber 0", "2024-11-28T00:00:00+03:00", f"{web.url}/a")
+    assert second.url == f"{web.url}/b"
+    assert web.paths() == ["/robots.txt", "/rss", "/a", "/b"]
+    assert all(headers["user-agent"].startswith("kalibre-corpus") for _, _, headers, _ in web.asked)
+
+
+def test_summaries_alone(web: Site):
+    web.feed("/rss", f"{web.url}/a")
+    (found,) = read(web, articles=False)
+    assert found.text == "Haber 0\nÖzet 0"
+    assert "/a" not in web.paths()
+
+
+def test_what_did_not_change_is_not_read_again(web: Site):
+    web.feed("/rss", f"{web.url}/a", etag='"one"')
+    web.page("/a", "Endeks yükseldi")
+    memory: dict[str, Any] = {}
+    assert len(read(web, memory)) == 1
+    assert read(web, memory) == []
+    assert web.asked[-1][2]["if-none-match"] == '"one"'
+    web.feed("/rss", f"{web.url}/a", f"{web.url}/b", etag='"two"')
+    web.page("/b", "Yeni haber")
+    assert [found.url for found in read(web, memory)] == [f"{web.url}/b"]
+    assert web.paths().count("/a") == 1
+
+
+def test_last_modified_is_asked_with(web: Site):
+    stamp = "Thu, 28 Nov 2024 10:00:00 GMT"
+    web.feed("/rss", last_modified=stamp)
+    memory: dict[str, Any] = {}
+    read(web, memory)
+    read(web, memory)
+    assert web.asked[-1][2]["if-modified-since"] == stamp
+
+
+def test_robots_are_asked_and_obeyed(web: Site):
+    web.routes["/robots.txt"] = (200, {}, b"User-agent: *\nDisallow: /gizli\nCrawl-delay: 7")
+    web.feed("/rss", f"{web.url}/gizli/a", f"{web.url}/b")
+    web.page("/gizli/a", "Gizli")
+    web.page("/b", "Açık")
+    waits = Waits()
+    left, found = read(web, waits=waits)
+    assert isinstance(left, Left)
+    assert left.reason == "robots"
+    assert isinstance(found, Found)
+    assert "/gizli/a" not in web.paths()
+    assert max(waits) == pytest.approx(7, abs=1)
+
+
+def test_robots_that_cannot_be_had_forbid_everything(web: Site):
+    web.routes["/robots.txt"] = (500, {}, b"")
+    web.feed("/rss", f"{web.url}/a")
+    with pytest.raises(SourceError, match=r"robots\.txt"):
+        read(web)
+    assert set(web.paths()) == {"/robots.txt"}
+
+
+def test_a_redirect_is_followed_by_the_rules(web: Site):
+    web.routes["/robots.txt"] = (200, {}, b"User-agent: kalibre-corpus\nDisallow: /gizli")
+    web.routes["/eski"] = (301, {"location": "/yeni"}, b"")
+    web.routes["/kapi"] = (302, {"location": "/gizli/a"}, b"")
+    web.routes["/dongu"] = (302, {"location": "/dongu"}, b"")
+    web.page("/yeni", "Taşınan haber")
+    web.feed("/rss", f"{web.url}/eski", f"{web.url}/kapi", f"{web.url}/dongu")
+    found = read(web)
+    assert [one.reason if isinstance(one, Left) else one.url for one in found] == [
+        f"{web.url}/eski",
+        "robots",
+        "unavailable",
+    ]
+    assert "/gizli/a" not in web.paths()
+
+
+def test_a_link_into_a_private_network_is_refused(web: Site):
+    port = web.url.rpartition(":")[2]
+    web.feed("/rss", f"http://127.0.0.2:{port}/a", "http://169.254.169.254/latest/meta-data", "file:///etc/passwd")
+    web.page("/a", "Ev ağı")
+    assert [one.reason for one in read(web)] == ["refused", "refused", "unavailable"]
+    assert "/a" not in web.paths()
+
+
+def test_429_with_retry_after_is_waited_for(web: Site):
+    answers = [(429, {"retry-after": "3"}, b""), (503, {}, b"")]
+    web.page("/a", "Sonunda")
+    page = web.routes["/a"]
+
+    def route(headers: Mapping[str, str], body: bytes) -> Answer:
+        return answers.pop(0) if answers else page  # type: ignore[return-value]
+
+    web.routes["/a"] = route
+    web.feed("/rss", f"{web.url}/a")
+    waits = Waits()
+    (found,) = read(web, waits=waits)
+    assert isinstance(found, Found)
+    assert 3.0 in waits
+    assert web.paths().count("/a") == 3
+
+
+def test_more_patience_than_there_is_ends_the_source(web: Site):
+    web.routes["/rss"] = (429, {"retry-after": "9999"}, b"")
+    waits = Waits()
+    with pytest.raises(SourceError, match="come back in 9999 s"):
+        read(web, waits=waits)
+    assert max(waits, default=0) < 100
+
+
+def test_an_article_that_could_not_be_had_is_asked_for_again(web: Site):
+    web.feed("/rss", f"{web.url}/a", etag='"one"')
+    web.routes["/a"] = (500, {}, b"")
+    memory: dict[str, Any] = {}
+    (left,) = read(web, memory)
+    assert left.reason == "unavailable"
+    assert web.paths().count("/a") == 3
+    web.page("/a", "Düzeldi")
+    (found,) = read(web, memory)
+    assert isinstance(found, Found)
+
+
+@pytest.mark.parametrize(
+    ("charset", "told"),
+    [
+        ("utf-8", "; charset=iso-8859-1"),
+        ("cp1254", "; charset=utf-8"),
+        ("cp1254", ""),
+        ("iso8859-9", "; charset=latin1"),
+        ("utf-16", "; charset=utf-8"),
+        ("utf-8-sig", ""),
+    ],
+)
+def test_a_wrong_charset_does_not_spoil_the_text(web: Site, charset: str, told: str):
+    web.feed("/rss", f"{web.url}/a")
+    web.page("/a", "Şirket", charset=charset, told=told)
+    (found,) = read(web)
+    assert PARAGRAPHS[1] in found.text
+
+
+def test_ten_megabytes_are_not_read(web: Site):
+    web.feed("/rss", f"{web.url}/a", f"{web.url}/b")
+    web.page("/a", "Dev", *["Uzun bir haber metni burada akıp gidiyor ve hiç bitmiyor gibi görünüyor." * 10] * 14_000)
+    web.page("/b", "Küçük")
+    left, found = read(web)
+    assert (left.reason, left.where) == ("too large", f"{web.url}/a")
+    assert isinstance(found, Found)
+
+
+def test_a_feed_with_broken_xml_gives_what_can_be_read(web: Site):
+    web.feed("/rss", f"{web.url}/a", f"{web.url}/b")
+    whole = web.routes["/rss"]({}, b"")  # type: ignore[operator]
+    web.routes["/rss"] = (200, {}, whole[2][: whole[2].index(b"<title>Haber 1")])
+    web.page("/a", "Sağlam")
+    assert isinstance(read(web)[0], Found)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html><body>giris yapin</body></html>", b"{}", b"\x00\xff" * 50, b"<rss"])
+def test_what_is_no_feed_is_refused(web: Site, content: bytes):
+    web.routes["/rss"] = (200, {"content-type": "text/html"}, content)
+    with pytest.raises(SourceFormatError, match="is no feed"):
+        read(web)
+
+
+def test_a_page_without_an_article_is_left(web: Site):
+    web.feed("/rss", f"{web.url}/a", f"{web.url}/b")
+    web.routes["/a"] = (200, {"content-type": "text/html"}, b"<html><body></body></html>")
+    web.routes["/b"] = (200, {"content-type": "application/pdf"}, b"%PDF-1.7 \x00\x00\x00\x00\x00\x00")
+    assert [one.reason for one in read(web)] == ["no article", "unavailable"]
+
+
+def test_one_feed_that_fails_does_not_keep_the_others_from_being_read(web: Site):
+    web.feed("/rss", f"{web.url}/a")
+    web.page("/a", "Açık")
+    found = read(web, feeds=[f"{web.url}/yok", f"{web.url}/rss"])
+    assert [type(one) for one in found] == [Left, Found]
+    with pytest.raises(SourceUnavailableError, match="answers 404"):
+        read(web, feeds=[f"{web.url}/yok"])
+
+
+def test_a_host_is_asked_no_faster_than_said(web: Site):
+    web.feed("/rss", f"{web.url}/a", f"{web.url}/b")
+    web.page("/a", "Bir")
+    web.page("/b", "İki")
+    waits = Waits()
+    read(web, waits=waits, interval_s=5.0)
+    assert len([wait for wait in waits if wait == pytest.approx(5, abs=1)]) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"feeds": "https://x/rss"}, "is no list"),
+        ({"feeds": []}, "is no list"),
+        ({"feeds": ["https://x/rss"], "interval_s": 0}, "interval_s 0"),
+        ({"feeds": ["https://x/rss"], "speed": 3}, "option 'speed'"),
+        ({}, "needs the option 'feeds'"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any], words: str):
+    with pytest.raises(UsageError, match=words):
+        open_source("news", options)
