@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from kalibre.core.errors import ModelError
 from kalibre.language import ngrams
 from kalibre.language.bundle import pack_arrays, unpack_arrays
 from kalibre.language.calibration import ClassCalibrator
+from kalibre.language.kernel_head import KernelHead
 from kalibre.language.ngrams import Block
 from kalibre.language.vectors import WordVectors
 
@@ -69,12 +71,13 @@ class Features:
     rarity: tuple[NDArray[np.float32], ...]
     vectors: WordVectors | None = None
     dense: Dense | None = None
+    rename: ngrams.Rename | None = None
     middle: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     spread: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def rows(self, texts: Sequence[str]) -> sparse.csr_matrix:
         """Return the features: blocks, vectors, signals, in this order."""
-        return self.join([ngrams.counts(texts, block) for block in self.recipe.blocks], *self.plain(texts))
+        return self.join([ngrams.counts(texts, block, self.rename) for block in self.recipe.blocks], *self.plain(texts))
 
     def plain(self, texts: Sequence[str]) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
         """Return mean vectors and raw signals."""
@@ -104,7 +107,7 @@ class Features:
         values: NDArray[np.float32] = (signals - self.middle) * self.spread
         return values
 
-    @property
+    @cached_property
     def bounds(self) -> list[int]:
         """Where each part begins and the last ends."""
         sizes = [1 << block.bits for block in self.recipe.blocks]
@@ -121,9 +124,10 @@ def fit_features(
     recipe: Recipe,
     vectors: WordVectors | None,
     dense: Dense | None,
+    rename: ngrams.Rename | None = None,
 ) -> Features:
     """Learn rarities and the signals' mean and spread from the training texts (no labels are looked at)."""
-    found = Features(recipe, tuple(ngrams.rarity(one) for one in counted), vectors, dense)
+    found = Features(recipe, tuple(ngrams.rarity(one) for one in counted), vectors, dense, rename)
     if signals is None:
         return found
     middle = signals.mean(axis=0)
@@ -152,7 +156,7 @@ class TextClassifier:
     offset: FloatArray
     calibrator: ClassCalibrator
     threshold: float
-    kernel: Any = None
+    kernel: KernelHead | None = None
     mix: tuple[float, ...] = (1.0,)
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
@@ -172,49 +176,64 @@ class TextClassifier:
             return np.zeros((0, len(self.classes)))
         return self.calibrator.apply(self.logits(texts))
 
-    def shares(self, text: str, direction: FloatArray) -> tuple[list[tuple[int, int, float]], NDArray[np.float64]]:
-        """Return what each word adds to `logits @ direction` of the linear head, and what each signal does.
+    def shares(
+        self, text: str, row: sparse.csr_matrix, direction: FloatArray
+    ) -> tuple[list[tuple[int, int, float]], FloatArray]:
+        """Return what each word adds to `logits @ direction`, and what each signal does.
 
-        Exact: the words' and signals' shares and the offset sum up to it. A pair of words is shared evenly.
+        Exact for the linear head: the shares and the offset sum up to it; of the kernel head, its slope at this text.
+        An n-gram of several words counts for its first.
+
+        Parameters
+        ----------
+        text, row
+            The text and its row of features.
+        direction
+            Shape (n_classes,).
         """
-        toward = self.weights @ direction.astype(np.float32)
+        index = row.indices.astype(np.int64)
+        slope = None if self.kernel is None else self.kernel.slope(row, direction)
+        order = np.argsort(index)
+        index, value = index[order], (row.data[order] * self._toward(index[order], slope, direction))
         found: dict[tuple[int, int], float] = {}
-        bounds = self.features.bounds
-        for number, (block, idf) in enumerate(zip(self.features.recipe.blocks, self.features.rarity, strict=True)):
-            parts = ngrams.cut([text], letters=block.kind == "char")
+        bounds, recipe = self.features.bounds, self.features.recipe
+        for number, block in enumerate(recipe.blocks):
+            parts = ngrams.cut([text], letters=block.kind == "char", rename=self.features.rename)
             word, feature = ngrams.units(parts, block)
-            counted = ngrams.counts([text], block)
-            row, _ = ngrams.weighed(counted, idf, block.scale)
-            value = np.zeros(1 << block.bits, np.float64)
-            value[row.indices] = row.data * toward[bounds[number] : bounds[number + 1]][row.indices]
-            times = np.bincount(feature, minlength=1 << block.bits)
-            add = value[feature] / np.maximum(times[feature], 1)
-            for at, one in zip(word.tolist(), add.tolist(), strict=True):
-                place = (int(parts.starts[at]), int(parts.ends[at]))
-                found[place] = found.get(place, 0.0) + one
+            at = np.minimum(np.searchsorted(index, feature + bounds[number]), max(len(index) - 1, 0))
+            here = index[at] == feature + bounds[number] if len(index) else np.zeros(len(at), np.bool_)
+            times = np.bincount(at[here], minlength=len(index))
+            add = np.bincount(word[here], value[at[here]] / times[at[here]], len(parts.words))
+            _collect(found, parts, add)
+        part = len(recipe.blocks)
         vectors = self.features.vectors
-        part = len(self.features.recipe.blocks)
-        if vectors is not None and self.features.recipe.vector_scale:
+        if vectors is not None and recipe.vector_scale:
             parts = ngrams.cut([text], letters=False)
             rows, share = vectors.shares(parts)
-            pull = toward[bounds[part] : bounds[part + 1]] * self.features.recipe.vector_scale
-            for at in np.flatnonzero(rows >= 0).tolist():
-                place = (int(parts.starts[at]), int(parts.ends[at]))
-                add_one = float(vectors.rows[rows[at]].astype(np.float32) @ pull * share[at])
-                found[place] = found.get(place, 0.0) + add_one
+            toward = self._toward(np.arange(bounds[part], bounds[part + 1]), slope, direction) * recipe.vector_scale
+            known = rows >= 0
+            add = np.zeros(len(rows))
+            add[known] = (vectors.rows[rows[known]].astype(np.float64) @ toward) * share[known]
+            _collect(found, parts, add)
             part += 1
         signals = np.zeros(0)
-        if self.features.dense is not None and self.features.recipe.dense_scale:
-            values = self.features.signal_values(self.features.dense([text]))[0]
-            signals = (values * toward[bounds[part] : bounds[part + 1]]).astype(np.float64)
+        if self.features.dense is not None and recipe.dense_scale:
+            values = np.zeros(bounds[part + 1] - bounds[part])
+            last = index >= bounds[part]
+            values[index[last] - bounds[part]] = value[last]
+            signals = values
         return [(start, end, weight) for (start, end), weight in sorted(found.items())], signals
+
+    def _toward(self, features: NDArray[np.int64], slope: FloatArray | None, direction: FloatArray) -> FloatArray:
+        found: FloatArray = self.mix[0] * (self.weights[features].astype(np.float64) @ direction)
+        if slope is not None and self.kernel is not None:
+            found = found + self.mix[1] * self.kernel.spread(slope, features)
+        return found
 
     # --- storage ------------------------------------------------------------------------------------------------------
 
     def files(self) -> dict[str, bytes]:
         """Return what a bundle holds of this."""
-        if self.kernel is not None:
-            raise ModelError("a classifier with a kernel head holds its training texts' features: it is not stored")
         features = self.features
         kept = np.flatnonzero(np.abs(self.weights).max(axis=1) > 0)
         scale = max(float(np.abs(self.weights).max()), 1e-12) / 32_767.0
@@ -230,6 +249,8 @@ class TextClassifier:
             arrays[f"rarity_{number}"] = idf.astype(np.float16)
         if features.vectors is not None and features.recipe.vector_scale:
             arrays |= features.vectors.arrays()
+        if self.kernel is not None:
+            arrays |= self.kernel.arrays()
         head = {
             "classes": list(self.classes),
             "recipe": asdict(features.recipe),
@@ -243,7 +264,9 @@ class TextClassifier:
         }
 
     @classmethod
-    def of(cls, files: Mapping[str, bytes], dense: Dense | None = None) -> TextClassifier:
+    def of(
+        cls, files: Mapping[str, bytes], dense: Dense | None = None, rename: ngrams.Rename | None = None
+    ) -> TextClassifier:
         """Read what `files` gave.
 
         Raises
@@ -261,7 +284,7 @@ class TextClassifier:
             vectors = WordVectors.of(arrays) if "vector_keys" in arrays else None
             rarity = tuple(arrays[f"rarity_{number}"].astype(np.float32) for number in range(len(recipe.blocks)))
             used = dense if recipe.dense_scale else None
-            features = Features(recipe, rarity, vectors, used, arrays["middle"], arrays["spread"])
+            features = Features(recipe, rarity, vectors, used, rename, arrays["middle"], arrays["spread"])
             weights = np.zeros((features.bounds[-1], len(head["classes"])), np.float32)
             weights[arrays["kept"]] = arrays["weights"].astype(np.float32) * np.float32(arrays["weights_scale"][0])
             return cls(
@@ -271,9 +294,15 @@ class TextClassifier:
                 arrays["offset"],
                 ClassCalibrator.from_dict(head["calibrator"]),
                 float(head["threshold"]),
-                mix=tuple(float(one) for one in head["mix"]),
+                KernelHead.of(arrays) if "kernel_rows" in arrays else None,
+                tuple(float(one) for one in head["mix"]),
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise ModelError(
                 f"the classifier's files do not fit together ({error!r}): restore or retrain it"
             ) from error
+
+
+def _collect(found: dict[tuple[int, int], float], parts: ngrams.Cut, add: FloatArray) -> None:
+    for start, end, value in zip(parts.starts.tolist(), parts.ends.tolist(), add.tolist(), strict=True):
+        found[start, end] = found.get((start, end), 0.0) + value

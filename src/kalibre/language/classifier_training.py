@@ -40,16 +40,23 @@ class Trained:
 
     model: TextClassifier
     inner: FloatArray
+    truth: NDArray[np.int64]
     strength: float
     kind: str
     abstention: calibration.Abstention
     figures: collapse.CollapseFigures
 
 
-def count(texts: Sequence[str], recipe: Recipe, vectors: WordVectors | None, dense: Dense | None) -> Counted:
+def count(
+    texts: Sequence[str],
+    recipe: Recipe,
+    vectors: WordVectors | None,
+    dense: Dense | None,
+    rename: ngrams.Rename | None = None,
+) -> Counted:
     """Count n-grams, find vectors and signals: nothing here looks at labels or at other texts."""
     plain = Features(recipe, (), vectors, dense).plain(texts)
-    return Counted(tuple(ngrams.counts(texts, block) for block in recipe.blocks), *plain)
+    return Counted(tuple(ngrams.counts(texts, block, rename) for block in recipe.blocks), *plain)
 
 
 def folds(
@@ -87,6 +94,7 @@ def train(
     *,
     vectors: WordVectors | None = None,
     dense: Dense | None = None,
+    rename: ngrams.Rename | None = None,
     seed: int = 0,
     guarded: bool = True,
 ) -> Trained:
@@ -100,8 +108,8 @@ def train(
         Class number of each text, and the names.
     groups
         Near-duplicates share a number; they stay in one fold.
-    vectors, dense
-        Word vectors and the function that gives signals.
+    vectors, dense, rename
+        Word vectors, the function that gives signals, and the one that calls words otherwise in n-grams.
     seed
         Of the folds.
     guarded
@@ -112,22 +120,21 @@ def train(
     ModelError
         If a class has no text, or the classifier collapses.
     """
-    counted = texts if isinstance(texts, Counted) else count(texts, recipe, vectors, dense)
+    counted = texts if isinstance(texts, Counted) else count(texts, recipe, vectors, dense, rename)
     n, k = len(y), len(classes)
     parts = folds(y, groups, recipe.folds, seed)
     linear = {strength: np.zeros((n, k)) for strength in recipe.strength}
     kernel = np.zeros((n, k)) if recipe.gamma else None
     for inside, outside in parts:
         head, tail = counted.take(inside), counted.take(outside)
-        features = fit_features(head.counts, head.signals, recipe, vectors, dense)
+        features = fit_features(head.counts, head.signals, recipe, vectors, dense, rename)
         rows, held = (features.join(one.counts, one.vectors, one.signals) for one in (head, tail))
         weight = class_weights(y[inside], k, recipe)
         for strength in recipe.strength:
             coefficients, offset = _linear(rows, y[inside], k, weight, strength)
             linear[strength][outside] = held @ coefficients + offset
         if kernel is not None:
-            one, _ = kernel_head.fit(rows, y[inside], k, weight=weight, gamma=recipe.gamma, ridge=recipe.ridge)
-            kernel[outside] = one.scores(held)
+            kernel[outside] = _kernel(features, rows, y[inside], k, weight).scores(held)
     strength = min(recipe.strength, key=lambda one: _calibrated_loss(linear[one], y))
     mix = _mix(linear[strength], kernel, y)
     scores = mix[0] * linear[strength] + (mix[1] * kernel if kernel is not None else 0.0)
@@ -135,13 +142,11 @@ def train(
     seen = collapse.figures(y, inner, classes)
     if guarded:
         collapse.guard(y, inner, classes)
-    features = fit_features(counted.counts, counted.signals, recipe, vectors, dense)
+    features = fit_features(counted.counts, counted.signals, recipe, vectors, dense, rename)
     rows = features.join(counted.counts, counted.vectors, counted.signals)
     weight = class_weights(y, k, recipe)
     coefficients, offset = _linear(rows, y, k, weight, strength)
-    last = None
-    if kernel is not None:
-        last, _ = kernel_head.fit(rows, y, k, weight=weight, gamma=recipe.gamma, ridge=recipe.ridge)
+    last = None if kernel is None else _kernel(features, rows, y, k, weight)
     abstention = calibration.tune_abstention(inner, y, precision=recipe.precision)
     model = TextClassifier(
         tuple(classes),
@@ -153,7 +158,7 @@ def train(
         last,
         mix,
     )
-    return Trained(model, inner, strength, kind, abstention, seen)
+    return Trained(model, inner, y, strength, kind, abstention, seen)
 
 
 def _linear(
@@ -172,6 +177,14 @@ def _linear(
         return coefficients, np.array([-1.0, 1.0]) * fitted.intercept_[0] / 2
     coefficients[used] = fitted.coef_.T
     return coefficients, fitted.intercept_
+
+
+def _kernel(
+    features: Features, rows: sparse.csr_matrix, y: NDArray[np.int64], k: int, weight: FloatArray
+) -> kernel_head.KernelHead:
+    recipe = features.recipe
+    kept = features.bounds[len(recipe.blocks)]
+    return kernel_head.fit(rows, y, k, kept=kept, weight=weight, gamma=recipe.gamma, ridge=recipe.ridge)
 
 
 def _calibrated_loss(scores: FloatArray, y: NDArray[np.int64]) -> float:

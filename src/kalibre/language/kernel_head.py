@@ -1,12 +1,15 @@
 """Kernel ridge classification: a Gaussian kernel over a text's features, solved in closed form.
 
-What each text would have been told had it not been trained on (leave one out) comes with the solution, so calibration
-needs no refits. Texts that are near-duplicates of each other have to be handled by the caller.
+A kernel method has to keep what it was fitted on. It keeps a *sketch*: the features of a text, some hundred thousand,
+are added up with random signs into some hundred numbers. Products of sketches are those of the texts but for a little
+noise, and nothing can be read back from a sum.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,7 @@ from scipy import sparse
 from kalibre.core.errors import ModelError
 
 FloatArray = NDArray[np.float64]
+SKETCH = 1_024
 _AT_ONCE = 512
 
 
@@ -26,44 +30,114 @@ class KernelHead:
     Attributes
     ----------
     rows
-        Shape (n_train, n_features), the training texts' features, of length 1 each.
+        Shape (n_train, size + n_kept), the training texts' sketches, of length 1 each.
     alpha
         Shape (n_train, n_classes).
     base
         Shape (n_classes,), share of each class.
     gamma
         How fast likeness falls with distance.
+    kept
+        Features from here on stand in the rows as they are.
     sharpness
         Scores are shares of classes; this times them is a logit.
     """
 
-    rows: sparse.csr_matrix
+    rows: NDArray[np.float32]
     alpha: FloatArray
     base: FloatArray
     gamma: float
+    kept: int
     sharpness: float = 4.0
 
     def scores(self, design: sparse.csr_matrix) -> FloatArray:
         """Return logits, shape (n_texts, n_classes)."""
-        rows = unit(design)
+        rows = sketch(design, self.kept)
         found = np.empty((rows.shape[0], self.alpha.shape[1]))
         for first in range(0, rows.shape[0], _AT_ONCE):
             near = likeness(rows[first : first + _AT_ONCE], self.rows, self.gamma)
             found[first : first + _AT_ONCE] = near @ self.alpha + self.base
         return self.sharpness * found
 
+    def slope(self, row: sparse.csr_matrix, direction: FloatArray) -> FloatArray:
+        """Return how fast `scores @ direction` rises with each number of one row's sketch, its length held fixed."""
+        added = _added(row, self.kept)[0]
+        length = float(np.linalg.norm(added))
+        if not length:
+            return np.zeros(len(added))
+        near = likeness(added[None, :] / np.float32(length), self.rows, self.gamma)[0]
+        found = ((near * (self.alpha @ direction)).astype(np.float32) @ self.rows).astype(np.float64)
+        steep: FloatArray = found * (2.0 * self.gamma * self.sharpness / length)
+        return steep
 
-def unit(design: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Return rows of length 1."""
-    norm = np.sqrt(np.asarray(design.multiply(design).sum(axis=1)).ravel())
-    factor = np.divide(1.0, norm, out=np.zeros_like(norm), where=norm > 0)
-    return sparse.diags(factor).dot(design).tocsr().astype(np.float32)
+    def spread(self, slope: FloatArray, features: NDArray[np.int64]) -> FloatArray:
+        """Return the slope of each of some features, from that of the sketch."""
+        at, sign = _places(self.kept)
+        before = features < self.kept
+        inner = np.where(before, features, 0)
+        found: FloatArray = np.where(
+            before, slope[at[inner]] * sign[inner], slope[np.where(before, 0, SKETCH + features - self.kept)]
+        )
+        return found
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what is stored: rows as bytes."""
+        top = np.maximum(np.abs(self.rows).max(axis=1, keepdims=True), 1e-12)
+        return {
+            "kernel_rows": np.rint(self.rows / top * 127.0).astype(np.int8),
+            "kernel_top": top.astype(np.float32),
+            "kernel_alpha": self.alpha.astype(np.float32),
+            "kernel_base": self.base,
+            "kernel_shape": np.array([self.gamma, self.kept, self.sharpness]),
+        }
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> KernelHead:
+        """Read what `arrays` gave."""
+        rows = arrays["kernel_rows"].astype(np.float32) / np.float32(127.0) * arrays["kernel_top"]
+        gamma, kept, sharpness = arrays["kernel_shape"].tolist()
+        return cls(rows, arrays["kernel_alpha"].astype(np.float64), arrays["kernel_base"], gamma, int(kept), sharpness)
 
 
-def likeness(one: sparse.csr_matrix, two: sparse.csr_matrix, gamma: float) -> FloatArray:
+@cache
+def _places(kept: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the sketch's number that each feature is added to, and its sign: by hash, so nothing is stored."""
+    feature = np.arange(kept, dtype=np.uint32)
+    mixed = (feature ^ (feature >> np.uint32(16))) * np.uint32(0x7FEB352D)
+    mixed = (mixed ^ (mixed >> np.uint32(15))) * np.uint32(0x846CA68B)
+    mixed ^= mixed >> np.uint32(16)
+    sign = np.where(mixed & np.uint32(1), 1.0, -1.0).astype(np.float32)
+    return ((mixed >> np.uint32(1)) % np.uint32(SKETCH)).astype(np.int64), sign
+
+
+def _added(design: sparse.csr_matrix, kept: int) -> NDArray[np.float32]:
+    at, sign = _places(kept)
+    # By hand: a product with a matrix of `kept` rows would cost more than the texts' few features.
+    row = np.repeat(np.arange(design.shape[0]), np.diff(design.indptr))
+    first = design.indices < kept
+    feature = design.indices[first]
+    size = SKETCH + design.shape[1] - kept
+    place = row[first] * size + at[feature]
+    rest = row[~first] * size + SKETCH + design.indices[~first] - kept
+    total = np.bincount(
+        np.concatenate([place, rest]),
+        np.concatenate([design.data[first] * sign[feature], design.data[~first]]),
+        design.shape[0] * size,
+    )
+    return total.reshape(design.shape[0], size).astype(np.float32)
+
+
+def sketch(design: sparse.csr_matrix, kept: int) -> NDArray[np.float32]:
+    """Return rows of length 1: features before `kept` added up by hash into `SKETCH` numbers, the rest as they are."""
+    rows = _added(design, kept)
+    norm = np.linalg.norm(rows, axis=1, keepdims=True)
+    found: NDArray[np.float32] = np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 0)
+    return found
+
+
+def likeness(one: NDArray[np.float32], two: NDArray[np.float32], gamma: float) -> FloatArray:
     """Return `exp(-gamma |a - b|^2)` of rows of length 1."""
-    product = (one @ two.T).toarray().astype(np.float64)
-    near: FloatArray = np.exp(-2.0 * gamma * (1.0 - product))
+    near: FloatArray = np.exp(-2.0 * gamma * (1.0 - (one @ two.T).astype(np.float64)))
     return near
 
 
@@ -72,16 +146,19 @@ def fit(
     y: NDArray[np.int64],
     n_classes: int,
     *,
+    kept: int,
     weight: FloatArray,
     gamma: float,
     ridge: float,
-) -> tuple[KernelHead, FloatArray]:
-    """Fit, and return the head with each training text's leave-one-out logits.
+) -> KernelHead:
+    """Fit.
 
     Parameters
     ----------
     design, y
         Features and class numbers.
+    kept
+        Features from here on are not sketched.
     weight
         Shape (n_samples,), of each text.
     gamma, ridge
@@ -94,21 +171,17 @@ def fit(
 
     References
     ----------
-    Saunders, Gammerman & Vovk (1998), Ridge Regression Learning Algorithm in Dual Variables, ICML 15.
+    Saunders, Gammerman & Vovk (1998), Ridge Regression Learning Algorithm in Dual Variables, ICML 15; Weinberger et
+    al. (2009), Feature Hashing for Large Scale Multitask Learning, ICML 26.
     """
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-    rows = unit(design)
+    rows = sketch(design, kept)
     base = np.bincount(y, weight, n_classes) / weight.sum()
-    target = np.eye(n_classes)[y] - base
     system = likeness(rows, rows, gamma)
     system[np.diag_indices_from(system)] += ridge / weight
     try:
-        factor: Any = cho_factor(system, lower=True)
+        factor: Any = cho_factor(system, lower=True, overwrite_a=True)
     except LinAlgError as error:
         raise ModelError(f"the kernel's system cannot be solved ({error}): raise ridge, now {ridge}") from error
-    alpha = cho_solve(factor, target)
-    inverse = np.einsum("ij->j", cho_solve(factor, np.eye(len(y))) * np.eye(len(y)))
-    head = KernelHead(rows, alpha, base, gamma)
-    left_out = head.sharpness * (target - alpha / inverse[:, None] + base)
-    return head, left_out
+    return KernelHead(rows, cho_solve(factor, np.eye(n_classes)[y] - base), base, gamma, kept)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +23,10 @@ _SPACE = np.uint32(32)
 _PRIME = np.uint32(0x01000193)
 _AT_ONCE = 1_000_000
 """Characters hashed at once; more would only cost memory."""
+
+
+Rename = Callable[[str], Mapping[int, str]]
+"""What words of a text are called instead, by where they begin: for words whose sense rules have settled."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Cut:
     n_texts: int
 
 
-def cut(texts: Sequence[str], *, letters: bool) -> Cut:
+def cut(texts: Sequence[str], *, letters: bool, rename: Rename | None = None) -> Cut:
     """Cut texts into words; with `letters`, at blanks only, so that marks stay with their word.
 
     Examples
@@ -76,12 +80,20 @@ def cut(texts: Sequence[str], *, letters: bool) -> Cut:
     starts: list[int] = []
     ends: list[int] = []
     for number, text in enumerate(texts):
+        names = rename(text) if rename is not None else {}
         for found in pattern.finditer(fold(text)):
-            words.append(found[0])
+            words.append(_renamed(found, names) if names else found[0])
             owner.append(number)
             starts.append(found.start())
             ends.append(found.end())
     return Cut(words, np.array(owner, np.int64), np.array(starts, np.int64), np.array(ends, np.int64), len(texts))
+
+
+def _renamed(found: re.Match[str], names: Mapping[int, str]) -> str:
+    for place in range(found.start(), min(found.end(), found.start() + 3)):
+        if place in names:
+            return names[place]
+    return found[0]
 
 
 def units(parts: Cut, block: Block) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -155,11 +167,11 @@ def _spread(value: NDArray[np.uint32], n: int, bits: int) -> NDArray[np.int64]:
     return (mixed >> np.uint32(32 - bits)).astype(np.int64)
 
 
-def counts(texts: Sequence[str], block: Block) -> sparse.csr_matrix:
+def counts(texts: Sequence[str], block: Block, rename: Rename | None = None) -> sparse.csr_matrix:
     """Return how often each feature stands in each text, damped: `1 + log(count)`."""
     pieces = []
     for first, last in _portions(texts):
-        parts = cut(texts[first:last], letters=block.kind == "char")
+        parts = cut(texts[first:last], letters=block.kind == "char", rename=rename)
         word, feature = units(parts, block)
         shape = (last - first, 1 << block.bits)
         owner = parts.owner[word] if len(word) else word

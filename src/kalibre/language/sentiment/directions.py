@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kalibre.language.sentiment.lexicon import Lexicon
 from kalibre.language.text.casing import fold, lower
@@ -44,7 +44,10 @@ class Word:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one move or event adds: above 0 good, below bad; `asset` is the one that its clause speaks of, if any."""
+    """What one move or event adds: above 0 good, below bad; `asset` is the one that its clause speaks of, if any.
+
+    `start` to `end` takes in its subject, `word` is the place of the move or event itself.
+    """
 
     start: int
     end: int
@@ -53,6 +56,7 @@ class Finding:
     clause: int
     asset: str = ""
     sign: str = ""
+    word: tuple[int, int] = (0, 0)
 
 
 @dataclass
@@ -135,20 +139,24 @@ def _paired(words: list[Word], lexicon: Lexicon) -> list[Word]:
     return found
 
 
-def clauses_of(words: list[Word], lexicon: Lexicon) -> list[list[Word]]:
-    """Cut at marks, at words that turn, and behind converbs (`yükselirken`, `artarak` keep theirs)."""
+def clauses_of(words: list[Word], lexicon: Lexicon) -> tuple[list[list[Word]], set[int]]:
+    """Cut at marks, at words that turn, and behind converbs (`yükselirken`); also say which clauses are asides."""
     clauses: list[list[Word]] = [[]]
+    asides: list[list[Word]] = []
     for i, word in enumerate(words):
         ends = word.key in _CLAUSE_END and not (word.key == "." and _inside_number(words, i))
         turns = word.key in lexicon.breaks or (word.key == "," and _has_move(clauses[-1]))
         joins = word.key in ("ve", "and", "while", "as") and _has_move(clauses[-1]) and _opens(words[i + 1 :])
         if ends or turns or joins:
             clauses.append([])
+            if word.key in lexicon.asides:
+                asides.append(clauses[-1])
         else:
             clauses[-1].append(word)
             if word.key.endswith(("rken", "rkene", "mesiyle", "masiyla", "masina", "mesine", "diktan", "dikten")):
                 clauses.append([])
-    return [clause for clause in clauses if clause]
+    whole = [clause for clause in clauses if clause]
+    return whole, {i for i, clause in enumerate(whole) if any(clause is one for one in asides)}
 
 
 def _inside_number(words: list[Word], i: int) -> bool:
@@ -185,7 +193,7 @@ def read(text: str, lexicon: Lexicon) -> Reading:
     reading.numbers = sum(word.key[0].isdigit() for word in words)
     reading.asked = sum(word.key in lexicon.asking or word.key == "?" for word in words)
     asset, topic = "", None
-    clauses = clauses_of(words, lexicon)
+    clauses, asides = clauses_of(words, lexicon)
     reading.clauses = len(clauses)
     for number, clause in enumerate(clauses):
         named = _assets(clause, lexicon)
@@ -195,12 +203,12 @@ def read(text: str, lexicon: Lexicon) -> Reading:
         _read_clause(clause, number, asset, lexicon, reading, topic)
         standing = [word for word in clause if _stands(word)]
         topic = standing[0] if standing and not any(word.kind == "move" for word in clause) else None
-    if reading.asked:
-        scale = 0.35
-        reading.findings = [
-            Finding(one.start, one.end, one.weight * scale, one.kind, one.clause, one.asset, one.sign)
-            for one in reading.findings
-        ]
+    spoken = any(one.clause not in asides for one in reading.findings)
+    asked = 0.35 if reading.asked else 1.0
+    reading.findings = [
+        replace(one, weight=one.weight * asked * (0.3 if spoken and one.clause in asides else 1.0))
+        for one in reading.findings
+    ]
     return reading
 
 
@@ -234,7 +242,7 @@ def _read_clause(
         weight *= polarity * _turned(clause, i, lexicon, reading)
         last = max(word.end, clause[subject].end if subject is not None else 0)
         sign = f"{stem}|{'+' if word.weight > 0 else '-'}"
-        reading.findings.append(Finding(first, last, weight, "move", number, asset, sign))
+        reading.findings.append(Finding(first, last, weight, "move", number, asset, sign, (word.start, word.end)))
         used.add(i)
     for i, word in enumerate(clause):
         if i in used:
@@ -242,7 +250,9 @@ def _read_clause(
         if word.kind == "event" or (word.kind == "subject" and word.stem in lexicon.events):
             weight = word.weight if word.kind == "event" else lexicon.events[word.stem]
             weight *= 0.8 * _turned(clause, i, lexicon, reading, ended=-0.8)
-            reading.findings.append(Finding(word.start, word.end, weight, "event", number, asset, word.stem))
+            reading.findings.append(
+                Finding(word.start, word.end, weight, "event", number, asset, word.stem, (word.start, word.end))
+            )
 
 
 def _levelled(clause: list[Word], i: int) -> bool:
@@ -296,12 +306,16 @@ def _turned(clause: list[Word], i: int, lexicon: Lexicon, reading: Reading, *, e
     factor = 1.0
     word = clause[i]
     core = word.stem.rstrip("$").split("_")[-1]
-    if _NEGATED.match(word.key[len(core) :]) or _NEGATED.match(word.key[max(2, len(core) - 1) :]):
+    if lexicon.negated_before:
+        pass
+    elif _NEGATED.match(word.key[len(core) :]) or _NEGATED.match(word.key[max(2, len(core) - 1) :]):
         factor *= -0.7
         reading.negated += 1
-    behind = clause[i + 1 : i + 4]
-    for near in behind:
-        if near.key in lexicon.negators:
+    if lexicon.negated_before and any(near.key in lexicon.negators for near in clause[max(0, i - 3) : i]):
+        factor *= -0.7
+        reading.negated += 1
+    for near in clause[i + 1 : i + 4]:
+        if near.key in lexicon.negators and not lexicon.negated_before:
             factor *= -0.7
             reading.negated += 1
             break

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 
-def _weights(table: Mapping[float, str]) -> dict[str, float]:
+def weights(table: Mapping[float, str]) -> dict[str, float]:
+    """Return the weight of each key of a table that lists keys by weight."""
     return {key: weight for weight, keys in table.items() for key in keys.split()}
 
 
@@ -44,6 +45,12 @@ class Lexicon:
         Words of questions and service notes (`ne zaman`, `nedir`), which lead nowhere by themselves.
     breaks
         Words that begin another clause.
+    asides
+        Those of them that begin a cause or a circumstance, which counts for less than what it stands beside.
+    assets
+        What has a price, by how it is called.
+    negated_before
+        Whether negators stand before what they turn (`did not rise`), not behind it.
     """
 
     moves: Mapping[str, float]
@@ -61,6 +68,8 @@ class Lexicon:
     asking: frozenset[str]
     breaks: frozenset[str]
     assets: Mapping[str, str] = field(default_factory=dict)
+    negated_before: bool = False
+    asides: frozenset[str] = frozenset()
 
     @cached_property
     def firsts(self) -> frozenset[str]:
@@ -75,7 +84,7 @@ class Lexicon:
 
 
 TURKISH = Lexicon(
-    moves=_weights(
+    moves=weights(
         {
             1.3: "firla ralli sicra tavan$ tavana katlad katlan",
             1.0: """
@@ -106,7 +115,7 @@ TURKISH = Lexicon(
             -1.3: "cakil cokt cokus cokec coker$ yikil darmadagin sars dibe$ eridi$",
         }
     ),
-    subjects=_weights(
+    subjects=weights(
         {
             1.0: """
                 kar$ kari$ karin$ karini$ karinda karlari karlilig karlil satis ciro gelir$ geliri gelirl hasilat
@@ -125,7 +134,7 @@ TURKISH = Lexicon(
                 """,
         }
     ),
-    events=_weights(
+    events=weights(
         {
             0.8: "bedelsiz ateskes uzlast uzlas guvercin",
             0.6: """

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.language.sentiment.directions import Finding, Reading, read
+from kalibre.language.sentiment.english import ENGLISH
 from kalibre.language.sentiment.lexicon import TURKISH, Lexicon
 from kalibre.language.sentiment.tone import tones
 
@@ -25,12 +27,36 @@ PLAIN = (
     "shouted", "handles", "links", "tone", "tone_good", "tone_bad", "tone_sworn",
 )  # fmt: skip
 NAMES = DIRECTED + PLAIN
+COMMON = len(DIRECTED) + 5
+"""Signals from the first on that mean the same in every language the rules read."""
 
 
 def signals(texts: Sequence[str], lexicon: Lexicon = TURKISH) -> NDArray[np.float32]:
     """Return the signals of texts: shape (n_texts, len(NAMES)), each about -1 to 1."""
-    rows = [_row(text, read(text, lexicon)) for text in texts]
+    rows = [_row(text, reading_of(text, lexicon)) for text in texts]
     return np.array(rows, np.float32).reshape(len(texts), len(NAMES))
+
+
+def reading_of(text: str, lexicon: Lexicon = TURKISH) -> Reading:
+    """Read a text once, however many ask for it; nobody may change what is returned."""
+    return _read(text, lexicon is TURKISH)
+
+
+@lru_cache(maxsize=4_096)
+def _read(text: str, turkish: bool) -> Reading:
+    return read(text, TURKISH if turkish else ENGLISH)
+
+
+def resolved(text: str) -> dict[int, str]:
+    """Return what moves and events are called once their sense is settled, by where they begin.
+
+    `Enflasyon geriledi` and `kâr arttı` become the same good news, and `kâr geriledi` its reverse.
+    """
+    return {
+        one.word[0]: ("xgood" if one.weight > 0 else "xbad") + ("q" if abs(one.weight) > 0.9 else "")
+        for one in reading_of(text).findings
+        if abs(one.weight) >= 0.1
+    }
 
 
 def _row(text: str, reading: Reading) -> list[float]:
