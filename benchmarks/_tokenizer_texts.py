@@ -12,7 +12,7 @@ from functools import cache
 
 from benchmarks import _turkish as turkish
 
-from kalibre.language.near import contained
+from kalibre.language.near import contained, overlap
 from kalibre.language.tokenizer.words import Part
 
 GENERAL, FINANCE = "news_sentences", "broker_daily_notes"
@@ -71,7 +71,9 @@ def without(texts: Sequence[str], tests: Sequence[str]) -> list[str]:
     still = {hit[one.document_index] for one in contained(tests, again)}
     kept = {place: text for place, text in zip(hit, again, strict=True) if text and place not in still}
     gone = set(hit) - set(kept)
-    return [kept.get(place, text) for place, text in enumerate(texts) if place not in gone]
+    rest = [kept.get(place, text) for place, text in enumerate(texts) if place not in gone]
+    near = {one.train_index for one in overlap(rest, tests)}
+    return [text for place, text in enumerate(rest) if place not in near]
 
 
 def _lines(name: str) -> list[str]:
