@@ -28,9 +28,7 @@ def news(i: int) -> str:
     subject, verb = SUBJECTS[i % len(SUBJECTS)], VERBS[i // len(SUBJECTS) % len(VERBS)]
     rest = SUBJECTS[(i * 7 + 3) % len(SUBJECTS)].lower()
     points = i * 13 % 97
-    return (
-        f"{subject} sektörü haftanın {i}. gününde {verb}; analistler {rest} tarafında {points} puan hareket bekliyor."
-    )
+    return f"{subject} sektörü haftanın {i}. gününde {verb}; analistler {rest} tarafında {points} puan bekliyor."
 
 
 class Scripted:
