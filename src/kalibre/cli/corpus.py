@@ -84,12 +84,12 @@ def _stats(folder: Path, *, as_json: bool) -> None:
     def show(console: Console) -> None:
         from rich.table import Table
 
-        table = Table("", "documents", "characters", "words", "from", "to")
+        table = Table("documents", "characters", "words", "from", "to", "of")
         rows = [("all", told.total)]
         for name, tallies in (("source", told.sources), ("licence", told.licences), ("language", told.languages)):
             rows += [(f"{name} {key}", one) for key, one in sorted(tallies.items())]
         for name, one in rows:
-            table.add_row(name, f"{one.documents:,}", f"{one.characters:,}", f"{one.words:,}", one.first, one.last)
+            table.add_row(f"{one.documents:,}", f"{one.characters:,}", f"{one.words:,}", one.first, one.last, name)
         console.print(table)
         lengths = ", ".join(f"{share} {length:,}" for share, length in told.lengths.items())
         console.print(f"{told.shards} shards, {told.bytes:,} bytes; characters a document: {lengths}", markup=False)

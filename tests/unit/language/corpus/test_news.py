@@ -179,6 +179,44 @@ def test_a_wrong_charset_does_not_spoil_the_text(web: Site, charset: str, told: 
     assert PARAGRAPHS[1] in found.text
 
 
+@pytest.mark.parametrize(
+    "link", ["http://[", "http://a:99999/x", "http://" + "a" * 300 + "/", "javascript:alert(1)", "//", "http:///x"]
+)
+def test_odd_links_break_nothing(web: Site, link: str):
+    web.feed("/rss", link, f"{web.url}/b")
+    web.page("/b", "Açık")
+    left, found = read(web, timeout_s=2.0)
+    assert isinstance(left, Left) or left.text == "Haber 0\nÖzet 0", "a link that is none at all is not there"
+    assert isinstance(found, Found)
+
+
+def test_broken_compression_is_an_outage(web: Site):
+    web.feed("/rss", f"{web.url}/a")
+    web.routes["/a"] = (200, {"content-encoding": "gzip", "content-type": "text/html"}, b"no gzip at all")
+    assert [one.reason for one in read(web)] == ["unavailable"]
+
+
+def test_a_server_that_trickles_is_given_up(web: Site, monkeypatch: pytest.MonkeyPatch):
+    import time as clock
+
+    from kalibre.language.corpus.sources import _visitor
+
+    web.feed("/rss", f"{web.url}/a")
+    web.page("/a", "Yavaş", *["Uzun bir haber metni burada akıp gidiyor ve hiç bitmiyor gibi."] * 9_000)
+    ticks = iter(range(0, 10**9, 5))
+
+    class Slow:
+        time = staticmethod(clock.time)
+        sleep = staticmethod(clock.sleep)
+
+        @staticmethod
+        def monotonic() -> float:
+            return float(next(ticks))
+
+    monkeypatch.setattr(_visitor, "time", Slow)
+    assert [one.reason for one in read(web, timeout_s=3.0)] == ["unavailable"]
+
+
 def test_ten_megabytes_are_not_read(web: Site):
     web.feed("/rss", f"{web.url}/a", f"{web.url}/b")
     web.page("/a", "Dev", *["Uzun bir haber metni burada akıp gidiyor ve hiç bitmiyor gibi görünüyor." * 10] * 14_000)

@@ -67,11 +67,14 @@ class Politeness:
         The longest wait that a Retry-After may ask for; beyond it the source gives up until the next build.
     largest_mb
         Size of a page at most.
+    timeout_s
+        Seconds to wait for a server to go on; a page as a whole may take three times as long.
     """
 
     interval_s: float
     patience_s: float
     largest_mb: float
+    timeout_s: float = 20.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -88,8 +91,6 @@ class Visitor:
         How it behaves.
     hosts
         Hosts of the settings: they may be private addresses.
-    timeout_s
-        For an answer.
     wait, now
         For tests: how to wait, and the time in seconds.
     """
@@ -99,14 +100,13 @@ class Visitor:
         politeness: Politeness,
         *,
         hosts: frozenset[str],
-        timeout_s: float = 20.0,
         wait: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._interval, self._patience = politeness.interval_s, politeness.patience_s
-        self._largest = int(politeness.largest_mb * 2**20)
+        self._largest, self._timeout = int(politeness.largest_mb * 2**20), politeness.timeout_s
         self._hosts, self._wait, self._now = hosts, wait, now
-        self._client = httpx.Client(timeout=timeout_s, headers={"user-agent": f"{AGENT}/1"}, trust_env=False)
+        self._client = httpx.Client(timeout=self._timeout, headers={"user-agent": f"{AGENT}/1"}, trust_env=False)
         self._robots: dict[str, Any] = {}
         self._next: dict[str, float] = {}
 
@@ -145,7 +145,7 @@ class Visitor:
             self._check(at)
             status, found, content = self._asked(at, {key: value for key, value in headers.items() if value}, post)
             if status in {301, 302, 303, 307, 308} and "location" in found:
-                at = urljoin(at, found["location"])
+                at = joined(at, found["location"])
                 continue
             if status == 304:
                 return Page(at, None, marks=dict(marks or {}))
@@ -158,8 +158,12 @@ class Visitor:
     # --- rules --------------------------------------------------------------------------------------------------------
 
     def _check(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            readable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            readable = False
+        if not readable or not parts.hostname:
             raise SourceFormatError(f"{url!r} is no address of a page: it needs http or https and a host")
         if parts.hostname not in self._hosts and _is_private(parts.hostname):
             raise SourceRefusedError(f"{url!r} leads into a private network: name its host in the settings to read it")
@@ -202,7 +206,7 @@ class Visitor:
             self._turn(site)
             try:
                 answer, content = self._once(url, headers, post)
-            except (httpx.TransportError, httpx.InvalidURL) as error:
+            except (httpx.RequestError, httpx.InvalidURL, UnicodeError) as error:
                 said = f"does not answer ({type(error).__name__}: {error})"
                 self._wait(2.0**attempt)
                 continue
@@ -220,8 +224,11 @@ class Visitor:
     def _once(self, url: str, headers: Mapping[str, str], post: Any) -> tuple[httpx.Response, bytes]:
         with self._client.stream("GET" if post is None else "POST", url, headers=headers, json=post) as answer:
             content = bytearray()
+            began = time.monotonic()
             for piece in answer.iter_bytes():
                 content += piece
+                if time.monotonic() - began > 3 * self._timeout:
+                    raise httpx.ReadTimeout(f"it took longer than {3 * self._timeout:g} s")
                 if len(content) > self._largest:
                     raise TooLargeError(f"{url!r} holds more than {self._largest / 2**20:g} MB: it is left out")
             return answer, bytes(content)
@@ -258,9 +265,17 @@ def _seconds(told: str) -> float:
 def _is_private(host: str) -> bool:
     try:
         addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
-    except OSError:
+    except (OSError, UnicodeError):
         return False  # it will not answer either
     return any(not ipaddress.ip_address(str(address).partition("%")[0]).is_global for address in addresses)
+
+
+def joined(base: str, link: str) -> str:
+    """Return where a link of a page leads; a link that is none stays as it is, and is refused when it is read."""
+    try:
+        return urljoin(base, link)
+    except ValueError:
+        return link
 
 
 def reason_of(error: SourceError) -> str:

@@ -42,7 +42,7 @@ class Source:
         Whether the page of each announcement is read; else subject and summary are the text.
     base
         Address of the site.
-    interval_s, patience_s, largest_mb
+    interval_s, patience_s, largest_mb, timeout_s
         As of source `news`.
     today, wait
         For tests.
@@ -58,6 +58,7 @@ class Source:
         interval_s: float = 2.0,
         patience_s: float = 120.0,
         largest_mb: float = 5.0,
+        timeout_s: float = 20.0,
         today: str = "",
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -66,7 +67,7 @@ class Source:
         if self._since > self._until:
             raise UsageError(f"since {since!r} of source 'kap' is after until {self._until}: swap them")
         self._classes, self._pages, self._base, self._wait = frozenset(classes), pages, base.rstrip("/"), wait
-        self._politeness = Politeness(interval_s, patience_s, largest_mb)
+        self._politeness = Politeness(interval_s, patience_s, largest_mb, timeout_s)
 
     def read(self, memory: dict[str, Any]) -> Iterator[Found | Left]:
         """Yield announcements that are new."""

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 from xml.sax import SAXException
 
 from kalibre.core.errors import (
@@ -17,7 +17,7 @@ from kalibre.core.errors import (
 )
 from kalibre.language.corpus.decoding import decode
 from kalibre.language.corpus.sources._pages import article
-from kalibre.language.corpus.sources._visitor import Politeness, Visitor, reason_of
+from kalibre.language.corpus.sources._visitor import Politeness, Visitor, joined, reason_of
 from kalibre.language.corpus.sources.base import Found, Left, iso_date
 
 _KEPT = 20_000
@@ -39,6 +39,8 @@ class Source:
         The longest wait that a server may ask for.
     largest_mb
         Size of a page or feed at most.
+    timeout_s
+        Seconds to wait for a server to go on.
     limit
         Articles a feed at most, newest first as the feed has them; 0 is no limit.
     wait
@@ -52,13 +54,14 @@ class Source:
         interval_s: float = 2.0,
         patience_s: float = 60.0,
         largest_mb: float = 5.0,
+        timeout_s: float = 20.0,
         limit: int = 0,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         if isinstance(feeds, str) or not feeds:
             raise UsageError(f"feeds {feeds!r} of source 'news' is no list: write feeds = [\"https://host/rss\"]")
         self._feeds, self._articles, self._limit = tuple(feeds), articles, limit
-        self._politeness = Politeness(interval_s, patience_s, largest_mb)
+        self._politeness = Politeness(interval_s, patience_s, largest_mb, timeout_s)
         self._wait = wait
 
     def read(self, memory: dict[str, Any]) -> Iterator[Found | Left]:
@@ -94,7 +97,7 @@ class Source:
         read: list[str] = memory.setdefault("read", [])
         known, whole = set(read), True
         for entry in parsed.entries[: self._limit or None]:
-            link = urljoin(page.url, str(entry.get("link", "")))
+            link = joined(page.url, str(entry.get("link", "")))
             name = hashlib.sha256(f"{link}\n{entry.get('id', '')}".encode("utf-8", "replace")).hexdigest()[:16]
             if name in known:
                 continue
