@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from kalibre.language.entities import tagger as taggers
 from kalibre.language.entities.crf import Crf
 from kalibre.language.entities.crf_training import Recipe
 from kalibre.language.entities.endings import bare_end
+from kalibre.language.entities.known import find_known
 from kalibre.language.entities.lexicon import Lexicon
 from kalibre.language.entities.tagger import Tagger, Trust
 from kalibre.language.entities.tags import Mention, iob2, labels, mentions
@@ -40,6 +42,8 @@ RECIPE = Recipe(passes=8, shrink=0.02)
 LIMIT = 2_000_000
 """Characters of a text that is read at once: a few minutes' work."""
 _LONGEST = 150  # tokens of a piece that is tagged at once: what is longer is a list, no sentence
+_SURE = 0.6
+"""Probability from which a name by its context goes before organisations known by name."""
 _SHOUTED, _TITLED = 0.08, 0.12  # shares of sentences learnt again in capitals and with every word large
 _MARKS = "\"'“”‘’«»()[]{},;:!?…-–—"
 
@@ -65,8 +69,9 @@ class FastEntities:
     def predict(self, texts: Sequence[str]) -> list[list[Entity]]:
         """Return the entities of each text, by start, not overlapping; offsets are of the text as given.
 
-        `probability` is calibrated: of a name by its context, of an amount, time or ticker by its type. `link` is the
-        ticker of a listed company, or what a ticker stands for.
+        `probability` is calibrated: of a name by its context, of an amount, time or ticker by its type; None where only
+        a list of known organisations speaks for it. `link` is the ticker of a listed company, or what a ticker stands
+        for.
 
         Raises
         ------
@@ -86,19 +91,13 @@ class FastEntities:
     def _read(self, text: str) -> list[Entity]:
         found = list(self._ruled(text))
         taken = sorted((one.start, one.end) for one in found)
-        for start, end, mention in self._named(text):
-            if not _meets(taken, start, end):
-                name = text[start:end]
-                found.append(
-                    Entity(
-                        start=start,
-                        end=end,
-                        text=name,
-                        type=mention.type,
-                        probability=mention.probability,
-                        link=link(name) if mention.type == "ORGANIZATION" else None,
-                    )
-                )
+        pieces = list(_pieces(text))
+        named = [one for one in self._named(text, pieces) if not _meets(taken, one.start, one.end)]
+        listed = list(self._listed(text, pieces, taken))
+        kept = [one for one in named if _stands(one, listed)]
+        found += kept
+        taken = sorted((one.start, one.end) for one in found)
+        found += [one for one in listed if not _meets(taken, one.start, one.end)]
         return sorted(found, key=lambda one: one.start)
 
     def _ruled(self, text: str) -> Iterator[Entity]:
@@ -114,15 +113,48 @@ class FastEntities:
         trust = self.trusted.get(kind)
         return Entity(start=start, end=end, text=text[start:end], type=kind, probability=trust, link=linked)
 
-    def _named(self, text: str) -> Iterator[tuple[int, int, Mention]]:
-        pieces = list(_pieces(text))
+    def _named(self, text: str, pieces: Sequence[list[Token]]) -> Iterator[Entity]:
+        """Yield what the field finds."""
         for piece, found in zip(
             pieces, self.tagger.tag([[one.text for one in piece] for piece in pieces]), strict=True
         ):
             for mention in found:
-                start, end = _bounds(text, piece[mention.start : mention.end])
-                if start < end:
-                    yield start, end, mention
+                for part in _parted(piece[mention.start : mention.end]):
+                    start, end = _bounds(text, part)
+                    if start == end:
+                        continue
+                    name, kind = text[start:end], mention.type
+                    linked = link(name) if kind == "ORGANIZATION" else None
+                    yield Entity(
+                        start=start, end=end, text=name, type=kind, probability=mention.probability, link=linked
+                    )
+
+    def _listed(self, text: str, pieces: Sequence[list[Token]], taken: Sequence[tuple[int, int]]) -> Iterator[Entity]:
+        """Yield organisations known by name."""
+        capital = self.tagger.lexicon.capital if self.tagger.lexicon else lambda _: "none"
+        for piece in pieces:
+            for start, end, symbol in find_known(text, piece, capital, lambda a, b: not _meets(taken, a, b)):
+                yield Entity(start=start, end=end, text=text[start:end], type="ORGANIZATION", link=symbol)
+
+
+def _stands(named: Entity, listed: Sequence[Entity]) -> bool:
+    """Say whether what the field found stands against organisations known by name: it is sure, or holds just one."""
+    met = [one for one in listed if one.start < named.end and one.end > named.start]
+    if not met or (named.probability or 0.0) >= _SURE:
+        return True
+    whole = named.start <= met[0].start and met[0].end <= named.end
+    return named.type == "ORGANIZATION" and len(met) == 1 and whole
+
+
+def _parted(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
+    """Part a name behind a suffix and at a comma: no name goes on there."""
+    begin = 0
+    for at, token in enumerate(tokens, 1):
+        if token.suffix or token.text == ",":
+            yield tokens[begin:at]
+            begin = at
+    if begin < len(tokens):
+        yield tokens[begin:]
 
 
 def _pieces(text: str) -> Iterator[list[Token]]:
@@ -150,7 +182,9 @@ def _bounds(text: str, tokens: Sequence[Token]) -> tuple[int, int]:
 
 
 def _meets(taken: Sequence[tuple[int, int]], start: int, end: int) -> bool:
-    return any(begin < end and stop > start for begin, stop in taken)
+    """Say whether a stretch overlaps one of those taken, which ascend and do not overlap."""
+    before = bisect_left(taken, (end, 0))
+    return before > 0 and taken[before - 1][1] > start
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -198,6 +232,7 @@ def train(
     settings = {
         "types": sorted({tag[2:] for tag in made.crf.tags if tag != "O"}),
         "trust": [made.trust.slope, made.trust.shift],
+        "lean": made.lean,
         "trusted": dict(sorted((trusted or {}).items())),
     }
     files = {
@@ -256,9 +291,10 @@ def from_bundle(bundle: LanguageBundle) -> FastEntities:
         settings = json.loads(bundle.file("settings.json"))
         tags = labels(str(kind) for kind in settings["types"])
         slope, shift = (float(value) for value in settings["trust"])
+        lean = float(settings["lean"])
         trusted = {str(kind): float(value) for kind, value in settings["trusted"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"the settings of {bundle.version} cannot be read ({error}): train anew") from error
     lexicon = Lexicon.of_arrays(unpack_arrays(bundle.file("lexicon.npz")))
     crf = Crf.of_arrays(tags, unpack_arrays(bundle.file("crf.npz")))
-    return FastEntities(bundle.version, Tagger(crf, lexicon, Trust(slope, shift)), trusted)
+    return FastEntities(bundle.version, Tagger(crf, lexicon, Trust(slope, shift), lean=lean), trusted)

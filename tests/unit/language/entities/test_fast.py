@@ -13,6 +13,8 @@ from kalibre.language.bundle import LanguageBundle, open_bundle
 from kalibre.language.entities import lexicon as lexicons
 from kalibre.language.entities.crf_training import Recipe
 from kalibre.language.entities.fast import LIMIT, from_bundle, recut, train
+from kalibre.language.entities.known import find_known
+from kalibre.language.text.tokens import tokenize
 
 CALLED = {"ORG": "ORGANIZATION", "PER": "PERSON", "LOC": "LOCATION"}
 
@@ -60,6 +62,31 @@ def test_probabilities_come_from_the_field_or_from_the_rules_record(model):
 def test_tickers_and_companies_are_linked(model):
     found = model.predict(["THYAO'nun kârı arttı"])[0]
     assert [(one.text, one.type, one.link) for one in found] == [("THYAO", "TICKER", "THYAO")]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "link"),
+    [
+        ("Dün Garanti BBVA'dan açıklama geldi .", "Garanti BBVA", "GARAN"),
+        ("TÜPRAŞ'IN KÂRI ARTTI", "TÜPRAŞ", "TUPRS"),
+        ("TCMB faizi indirdi", "TCMB", None),
+        ("Petkim'in Aliağa'daki tesisi", "Petkim", "PETKM"),
+        ("Merkez Bankasının kararı", "Merkez Bankası", None),
+    ],
+)
+def test_organisations_known_by_name_are_found(model, text, name, link):
+    found = model.predict([text])[0]
+    assert breaches(text, found) == []
+    assert (name, "ORGANIZATION", link) in [(one.text, one.type, one.link) for one in found]
+
+
+def test_listed_names_that_are_words_do_not_count():
+    assert not list(find_known("Mavi gök", tokenize("Mavi gök"), lambda _: "20", lambda *_: True))
+    assert list(find_known("Mavi gök", tokenize("Mavi gök"), lambda _: "25", lambda *_: True)) == [(0, 4, "MAVI")]
+    text = "Şişecam ve Anadolu Efes"
+    assert [text[a:b] for a, b, _ in find_known(text, tokenize(text), lambda _: "25", lambda *_: True)] == [
+        "Şişecam", "Anadolu Efes",
+    ]  # fmt: skip
 
 
 def test_a_planted_suffix_overlap_and_shift_are_seen():
