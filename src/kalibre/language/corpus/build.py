@@ -19,7 +19,7 @@ from kalibre.language.corpus.config import CorpusConfig, SourceConfig
 from kalibre.language.corpus.document import Document, document
 from kalibre.language.corpus.sources.base import Found, Left, TextSource, open_source
 from kalibre.language.corpus.store import Store
-from kalibre.language.near import NearIndex, groups
+from kalibre.language.near import NearIndex, groups, overlap
 
 BATCH_CHARACTERS = 4_000_000
 BATCH_DOCUMENTS = 2_000
@@ -137,15 +137,28 @@ class _Known:
             return fresh
         texts = [one.text for one in fresh]
         near = {one.test_index for one in self.index.find(texts)}
-        apart: list[Document] = []
-        taken: set[int] = set()
-        for place, group in enumerate(groups(texts, self.near).tolist()):
-            if place in near or group in taken:
-                told.near_duplicates += 1
-            else:
-                apart.append(fresh[place])
-            taken.add(group)
-        return apart
+        apart = set(_apart([place for place in range(len(texts)) if place not in near], texts, self.near))
+        told.near_duplicates += len(texts) - len(apart)
+        return [one for place, one in enumerate(fresh) if place in apart]
+
+
+def _apart(places: list[int], texts: list[str], near: float) -> list[int]:
+    """Return, in order, the texts that are not nearly the same as one returned before.
+
+    Not one a group: of a chain in which only neighbours are alike every second stays. So it does not matter how a build
+    was cut into batches.
+    """
+    members: dict[int, list[int]] = {}
+    for place, group in zip(places, groups([texts[place] for place in places], near).tolist(), strict=True):
+        members.setdefault(group, []).append(place)
+    kept: list[int] = []
+    for rest in members.values():
+        left = rest
+        while left:
+            kept.append(left[0])
+            same = {one.test_index + 1 for one in overlap([texts[left[0]]], [texts[place] for place in left[1:]], near)}
+            left = [place for number, place in enumerate(left) if number and number not in same]
+    return sorted(kept)
 
 
 def _one(

@@ -139,6 +139,15 @@ def test_batches_of_any_size_give_the_same_documents(tmp_path: Path, monkeypatch
     assert texts(tmp_path / "whole") == texts(tmp_path / "single")
 
 
+def test_of_a_chain_every_second_stays_however_it_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    words = [f"{subject}{verb[:4]}" for verb in VERBS for subject in SUBJECTS]
+    chain = [f"Piyasa haberi: {' '.join(words[i : i + 40])} bugün de böyle ve için daha çok." for i in range(0, 24, 4)]
+    run(tmp_path / "whole", Scripted(*chain))
+    monkeypatch.setattr(building, "BATCH_DOCUMENTS", 1)
+    run(tmp_path / "single", Scripted(*chain))
+    assert texts(tmp_path / "whole") == texts(tmp_path / "single") == chain[::2]
+
+
 def test_settings_and_real_sources(tmp_path: Path, web: Site):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("\n\n".join(news(i) for i in range(5)), encoding="utf-8")
