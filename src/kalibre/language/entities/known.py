@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
+from kalibre.language.entities.endings import bare_end
 from kalibre.language.text.assets import assets, link
 from kalibre.language.text.casing import upper
 from kalibre.language.text.tokens import Token
@@ -23,8 +24,8 @@ INSTITUTIONS = frozenset(
     """.split()
 ) | {
     "Goldman Sachs", "Morgan Stanley", "JP Morgan", "Deutsche Bank", "Bank of America", "Credit Suisse", "Wells Fargo",
-    "Borsa İstanbul", "Dünya Bankası", "Avrupa Merkez Bankası", "Merkez Bankası", "Hazine ve Maliye Bakanlığı", "Ticaret Bakanlığı",
-    "Avrupa Birliği", "Birleşmiş Milletler", "İngiltere Merkez Bankası", "Japonya Merkez Bankası",
+    "Borsa İstanbul", "Dünya Bankası", "Avrupa Merkez Bankası", "Merkez Bankası", "Ticaret Bakanlığı",
+    "Hazine ve Maliye Bakanlığı", "Avrupa Birliği", "Birleşmiş Milletler", "İngiltere Merkez Bankası", "Japonya Merkez Bankası",
     "Sermaye Piyasası Kurulu", "Rekabet Kurumu", "Rekabet Kurulu", "Wall Street Journal", "Financial Times",
 }  # fmt: skip
 _MOST = 6
@@ -56,8 +57,9 @@ def find_known(
         taken = 1
         if tokens[at].kind == "word" and tokens[at].text[0].isupper():
             for size in range(min(_MOST, len(tokens) - at), 0, -1):
-                start, end = tokens[at].start, tokens[at + size - 1].suffix_start
-                if tokens[at + size - 1].kind != "word" or not free(start, end):
+                last = tokens[at + size - 1]
+                start, end = tokens[at].start, bare_end(text, last.start, last.suffix_start)
+                if last.kind != "word" or not free(start, end):
                     continue
                 known, symbol = _known(text[start:end], size, capital)
                 if known:
@@ -74,6 +76,6 @@ def _known(name: str, size: int, capital: Callable[[str], str]) -> tuple[bool, s
     if not words[-1][0].isupper() or not all(word[0].isupper() or word == "ve" for word in words):
         return False, None
     symbol = link(name)
-    if symbol is None or assets()[symbol].kind != "share" or name.casefold() == symbol.casefold():
+    if symbol is None or assets()[symbol].kind != "share" or name == symbol:
         return False, None
     return size > 1 or (len(name) > 2 and capital(name) in _OFTEN_LARGE), symbol
