@@ -31,6 +31,9 @@ def tokenizer(
     cap: Annotated[
         list[str] | None, typer.Option("--cap", help="train: PLACE=100000 takes so many words at most.")
     ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", help="train: test texts to keep out: files or corpus folders.")
+    ] = None,
     model: Annotated[
         list[str] | None, typer.Option("--model", "-m", help="compare: builtin, a folder, or a .model file.")
     ] = None,
@@ -39,7 +42,7 @@ def tokenizer(
 ) -> None:
     """Train a tokenizer on texts, or say how many tokens tokenizers need for them."""
     if what == "train":
-        _train(places, out, vocabulary, kind, weight or [], cap or [], as_json=as_json)
+        _train(places, out, vocabulary, kind, weight or [], cap or [], without or [], as_json=as_json)
     else:
         _compare(places, model or ["builtin"], peers=peers, as_json=as_json)
 
@@ -84,7 +87,15 @@ def _numbers(told: list[str], places: list[str], option: str) -> dict[str, float
 
 
 def _train(
-    places: list[str], out: Path, vocabulary: int, kind: str, weight: list[str], cap: list[str], *, as_json: bool
+    places: list[str],
+    out: Path,
+    vocabulary: int,
+    kind: str,
+    weight: list[str],
+    cap: list[str],
+    without: list[str],
+    *,
+    as_json: bool,
 ) -> None:
     from kalibre.core.errors import UsageError
     from kalibre.language.tokenizer.storage import save, version_of
@@ -94,16 +105,30 @@ def _train(
     if out.exists():
         raise UsageError(f"{str(out)!r} is there already: name another folder with --out")
     weights, caps = _numbers(weight, places, "--weight"), _numbers(cap, places, "--cap")
-    parts = [Part(place, _texts(place), weights.get(place, 1.0), int(caps.get(place, 0))) for place in places]
+    tests = [text for place in without for text in _texts(place)]
+    dropped: dict[str, int] = {}
+
+    def texts(place: str) -> Iterator[str]:
+        if not tests:
+            return _texts(place)
+        from kalibre.language.encoder.exclusion import exclude
+
+        left = exclude(_texts(place), tests)
+        dropped[place] = left.lines_dropped
+        return iter(left.documents)
+
+    parts = [Part(place, texts(place), weights.get(place, 1.0), int(caps.get(place, 0))) for place in places]
     with progress(as_json=as_json) as report:
         trained = train(parts, vocabulary=vocabulary, kind=kind, report=report)
-    card = {**trained.as_dict(), "weights": weights, "caps": caps}
+    card = {**trained.as_dict(), "weights": weights, "caps": caps, "kept_out": without, "lines_kept_out": dropped}
     folder = save(trained.tokenizer, out, card)
     version = version_of(trained.tokenizer.model)
 
     def show(console: Console) -> None:
         words = ", ".join(f"{name} {count:,}" for name, count in trained.words.items())
         console.print(f"{version}: {trained.tokenizer.size:,} pieces from {words} words, in {folder}", markup=False)
+        for place, lines in dropped.items():
+            console.print(f"{place}: {lines:,} lines that stand in test texts were kept out", markup=False)
         if trained.note:
             console.print(trained.note, markup=False)
 

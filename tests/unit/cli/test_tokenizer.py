@@ -48,6 +48,15 @@ def test_trained_and_compared(ask: Ask, tmp_path: Path):
         ask("tokenizer", "train", "a.txt", "--out", "mine")
 
 
+def test_test_texts_are_kept_out(ask: Ask):
+    Path("test.txt").write_text("FAİZ sabit kaldı, kur geriledi!", encoding="utf-8")
+    code, shown = ask("tokenizer", "train", "a.txt", "--without", "test.txt", "--json")
+    told = json.loads(shown)
+    assert code == 0
+    assert told["lines_kept_out"] == {"a.txt": 40}
+    assert told["words"] == {"a.txt": 360}
+
+
 def test_json_of_training_is_the_card(ask: Ask):
     told = json.loads(ask("tokenizer", "train", "a.txt", "--vocabulary", "800", "--kind", "unigram", "--json")[1])
     assert told["folder"] == "tokenizer"
