@@ -49,7 +49,7 @@ _CARD = re.compile(
     rf"(?:(?P=s)[0-9]{{3}})?|[0-9]{{6}}(?P=s)[0-9]{{4,5}})){_NO_MORE}"
 )
 _ELEVEN = re.compile(
-    r"(?<![\w.,/+])(?:[1-9][0-9]{10}|[1-9][0-9]{2}(?P<s>[ \u00a0.-])[0-9]{3}(?P=s)[0-9]{3}(?P=s)[0-9]{2})" + _NO_MORE
+    r"(?<![\w.,/+])(?:[1-9][0-9]{10}|[1-9][0-9]{2}(?P<s>[ \u00a0-])[0-9]{3}(?P=s)[0-9]{3}(?P=s)[0-9]{2})" + _NO_MORE
 )
 _TEN = re.compile(
     r"(?<![\w.,/+])(?:[0-9]{10}|[0-9]{3}(?P<s>[ \u00a0.-])[0-9]{3}(?P=s)(?:[0-9]{4}|[0-9]{2}(?P=s)[0-9]{2}))" + _NO_MORE
@@ -90,21 +90,22 @@ _PHONE_WORDS = _words(
     "mobil", "faks", "fax", "phone", r"\bsms", "cagri merkezi", r"\bhat",
 )  # fmt: skip
 _CARD_WORDS = _words("kart", "card", "visa", "master", "troy", "amex", "cvv", "cvc", "son kullanma")
-_PLATE_WORDS = _words("plaka", "arac", "otomobil", "kamyon", r"tir\b", "minibus", "ruhsat")
+_PLATE_BEFORE = re.compile(r"(?:plaka|ruhsat)\w{0,10}(?: no\w{0,8})?\W{0,3}$")
+_PLATE_BEHIND = re.compile(r"\W{0,2}(?:plaka|numaralı araç|araç|otomobil|kamyon|minibüs)", re.IGNORECASE)
 _OTHER_WORDS = _words(
-    "siparis", "fatura", "takip", "referans", r"\bref\b", "barkod", "kargo", "dekont", "islem no", "seri no",
-    "irsaliye", "sozlesme no", "police", r"\bisin\b", "dosya no", "urun kodu", "stok", "parca no", "evrak", "abone no",
-    "sicil", "karar no", "esas no", "kayit no", "hesap no", "belge no", "sayac", "imei", "order", "invoice", "tracking",
-    "adet", r"\bid\b",
+    "siparis", "fatura", "takip (?:no|numara|kod)", "referans", r"\bref\b", "barkod", "kargo", "dekont",
+    "islem no", "seri no", "irsaliye", "sozlesme no", "police", r"\bisin\b", "dosya no", "urun kodu", "stok",
+    "parca no", "evrak", "abone no", "sicil", "karar no", "esas no", "kayit no", "hesap no", "belge no", "sayac",
+    "imei", "order", "invoice", "tracking", "adet", r"\bid\b",
 )  # fmt: skip
 _NO_PLATE = frozenset(
     """
     TL USD EUR GBP TRY JPY KG GB MB TB KM CM MM ML LT AY GUN YIL BIN MLN MN NO LOT VE VB MW KW KWH HZ BAR YAS GR
     TON DK SA SN PRO MAX GEN OCA SUB MAR NIS MAY HAZ TEM AGU EYL EKI KAS ARA JAN FEB APR JUN JUL AUG SEP OCT NOV
-    DEC A M K B S C PT BP HP LE LA DE DA TO OF IN MHZ GHZ MAH VS YY ST ND RD TH KDV HA DPI PPM RPM FPS CC CL DB
-    ILE BU O U
+    DEC PT BP HP LE LA DE DA TO OF IN MHZ GHZ MAH VS YY KDV HA DPI PPM RPM FPS CC DB ILE BU
     """.split()
 )
+_MONTHS = frozenset("OCA SUB MAR NIS MAY HAZ TEM AGU EYL EKI KAS ARA JAN FEB APR JUN JUL AUG SEP OCT NOV DEC".split())
 
 
 def find(text: str, kinds: tuple[Kind, ...] = KINDS) -> list[Pii]:
@@ -147,20 +148,31 @@ _PLACEHOLDER = re.compile(r"<[A-Z]+>")
 def _nearest(text: str, start: int, end: int, meant: re.Pattern[str], other: re.Pattern[str] = _OTHER_WORDS) -> int:
     """Return 1 if the words around say it is meant, -1 if they say it is something else, 0 if they say nothing.
 
-    Of what stands before, the nearest word decides; behind, only what follows at once.
+    The nearest word before decides, if it stands in the same sentence and has not already spoken of another number;
+    else what follows at once, unless that is the label of the next number.
     """
     before = _before(text, start)
     says = max((one.end() for one in meant.finditer(before)), default=-1)
     denies = max((one.end() for one in other.finditer(before)), default=-1)
-    if says > denies:
-        return 1
-    if denies >= 0 and not _SPENT.search(before, denies):
-        return -1
-    behind = _CLAUSE_END.split(fold(_PLACEHOLDER.sub(" ", text[end : end + _BEHIND])), maxsplit=1)[0]
-    return 1 if meant.search(behind) else -1 if other.search(behind[:16]) else 0
+    near = max(says, denies)
+    listed = says == near and _LISTED.search(before)
+    if near >= 0 and not _NEW_SENTENCE.search(before, near) and (listed or not _SPENT.search(before, near)):
+        return 1 if says == near else -1
+    behind = fold(_PLACEHOLDER.sub(" ", text[end : end + _BEHIND + 16]))
+    clause = _CLAUSE_END.split(behind[:_BEHIND], maxsplit=1)[0]
+    of_this = _OF_THIS.match(clause)
+    for pattern, sign in ((meant, 1), (other, -1)):
+        one = pattern.search(clause)
+        if one and (sign > 0 or one.start() < 10) and (of_this or not _LABEL.match(behind, one.end())):
+            return sign
+    return 0
 
 
 _CLAUSE_END = re.compile(r"[,;:.\n()]")
+_NEW_SENTENCE = re.compile(r";|(?<!no)\. |[.!?]\s*\n|\n\s*\w")
+_LABEL = re.compile(r"[\w']*(?: [\w']+){0,3}[: ]{0,2}[:\d]")
+_OF_THIS = re.compile(r"\W?(?:no'?lu|numarali|l[iu]\b)")
+_LISTED = re.compile(r"\d\s*(?:[,/-]|ve|veya|ya da)\s*$")
 _SPENT = re.compile(r"\d[\w.-]{3,}|\b\w*\d\w*\d\w*\d")
 """A number between a word and what is looked at: the word spoke of that."""
 
@@ -179,8 +191,10 @@ def _emails(text: str) -> Places:
 
 def _ibans(text: str) -> Places:
     found: Places = []
-    for one in _IBAN.finditer(text):
+    at = 0
+    while (one := _IBAN.search(text, at)) is not None:
         want, end, code = iban_length(one[0][:2].upper()), one.start(), ""
+        at = one.start() + 2
         for end in range(one.start(), one.end()):
             if text[end].isalnum():
                 code += text[end].upper()
@@ -188,6 +202,7 @@ def _ibans(text: str) -> Places:
                     break
         if len(code) == want and not text[end + 1 : end + 2].isalnum() and is_iban(code):
             found.append((one.start(), end + 1, 1.0))
+            at = end + 1
     return found
 
 
@@ -196,11 +211,17 @@ def _cards(text: str) -> Places:
     last = -2
     for one in _CARD.finditer(text):
         start, end = one.span()
-        tail = start > 1 and text[start - 1] in " \u00a0" and text[start - 2].isdigit() and last != start - 1
+        tail = (
+            one["s"] in (" ", "\u00a0")
+            and start > 1
+            and text[start - 1] in " \u00a0"
+            and text[start - 2].isdigit()
+            and last != start - 1
+        )
         last = end
-        if not (one["s"] and tail) and is_card(_digits(one[0])):
+        if is_card(_digits(one[0])):
             said = _nearest(text, start, end, _CARD_WORDS)
-            if said >= 0:
+            if said > 0 or (said == 0 and not tail):
                 found.append((start, end, 1.0 if said else 0.8))
     return found
 
@@ -210,7 +231,7 @@ def _tckns(text: str) -> Places:
     for one in _ELEVEN.finditer(text):
         if is_tckn(_digits(one[0])):
             said = _nearest(text, one.start(), one.end(), _TCKN_WORDS)
-            if said > 0 or (said == 0 and not one["s"]):
+            if said >= 0:
                 found.append((one.start(), one.end(), 1.0 if said else 0.7))
     return found
 
@@ -245,12 +266,10 @@ def _plates(text: str) -> Places:
     found: Places = []
     for one in _PLATE.finditer(text):
         letters, digits = one["letters"], one["number"]
-        before = _before(text, one.start())
-        word = max((word.end() for word in _PLATE_WORDS.finditer(before)), default=-1)
-        said = word >= 0 and not re.search(r"\d\d", before[word:])
-        said = said or _PLATE_WORDS.search(fold(text[one.end() : one.end() + 16])) is not None
+        said = _PLATE_BEFORE.search(_before(text, one.start())) or _PLATE_BEHIND.match(text, one.end())
         least, most = _PLATE_DIGITS[len(letters)]
-        usual = least <= len(digits) <= most and letters.isupper() and letters not in _NO_PLATE
+        word = letters in _NO_PLATE and (one["s"] != "-" or letters in _MONTHS)
+        usual = least <= len(digits) <= most and letters.isupper() and not word
         if said or usual:
             found.append((one.start(), one.end(), 1.0 if said else 0.7))
     return found
