@@ -38,7 +38,7 @@ TYPES = ("ORGANIZATION", "PERSON", "LOCATION")
 """What the field finds."""
 RULED = ("MONEY", "PERCENT", "TIME", "TICKER")
 """What the rules find."""
-RECIPE = Recipe(passes=8, shrink=0.02)
+RECIPE = Recipe(passes=6, shrink=0.02)
 LIMIT = 2_000_000
 """Characters of a text that is read at once: a few minutes' work."""
 _LONGEST = 150  # tokens of a piece that is tagged at once: what is longer is a list, no sentence

@@ -26,7 +26,8 @@ INSTITUTIONS = frozenset(
     "Goldman Sachs", "Morgan Stanley", "JP Morgan", "Deutsche Bank", "Bank of America", "Credit Suisse", "Wells Fargo",
     "Borsa İstanbul", "Dünya Bankası", "Avrupa Merkez Bankası", "Merkez Bankası", "Ticaret Bakanlığı",
     "Hazine ve Maliye Bakanlığı", "Avrupa Birliği", "Birleşmiş Milletler", "İngiltere Merkez Bankası",
-    "Japonya Merkez Bankası", "Sermaye Piyasası Kurulu", "Rekabet Kurumu", "Rekabet Kurulu", "Wall Street Journal", "Financial Times",
+    "Japonya Merkez Bankası", "Sermaye Piyasası Kurulu", "Rekabet Kurumu", "Rekabet Kurulu", "Financial Times",
+    "Wall Street Journal",
 }  # fmt: skip
 _MOST = 6
 """Tokens of a name."""
