@@ -16,6 +16,7 @@ import io
 import json
 import lzma
 import os
+import shutil
 import sys
 import tarfile
 import time
@@ -179,6 +180,7 @@ def ship(tasks: dict[str, Any], task: str, encoder: str, tuning: Tuning) -> dict
             for one in part
         ]
         bundle = answering.train(asked, encoder=encoder, tuning=tuning, card=card)
+    shutil.rmtree(MADE / "bundles" / f"{task}-encoder", ignore_errors=True)
     bundle.save(MADE / "bundles", f"{task}-encoder")
     return {"version": bundle.version, "bytes": sum(map(len, bundle.files.values())), "card": dict(bundle.card)}
 

@@ -10,6 +10,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -169,13 +170,20 @@ def foundation(task: str, encoder: str | Path = "builtin:encoder") -> Foundation
     """
     folder = SHIPPED if str(encoder) == "builtin:encoder" else Path(encoder).expanduser()
     if (folder / WEIGHTS_FILE).is_file():
+        _need_torch()
         return open_foundation(folder)
     if folder == SHIPPED:
         raise UsageError(
             "encoder 'builtin:encoder' is not shipped with this release (its pretraining wants a GPU: see "
             "docs/encoder.md): name a folder or a hub id, or train builtin:fast"
         )
+    _need_torch()
     return HubFoundation(task, str(encoder))
+
+
+def _need_torch() -> None:
+    if find_spec("torch") is None:
+        raise ModelError("fine-tuning an encoder needs the package torch: pip install 'kalibre[encoder]'")
 
 
 def open_foundation(folder: Path) -> OwnFoundation:

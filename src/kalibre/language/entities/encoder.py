@@ -149,6 +149,9 @@ def _log_odds(probability: float) -> float:
 class EncoderTagger:
     """Tags sentences of tokens: what a CoNLL file is scored on, and what `FastEntities` takes in place of its field."""
 
+    lexicon = None
+    """It knows nothing of unlabelled words but what the encoder has read."""
+
     def __init__(self, found: Runner, length: int, tags: Sequence[str], curve: tuple[float, float]) -> None:
         self.tags = tuple(tags)
         self._runner, self._length, self._curve = found, length, curve

@@ -8,22 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kalibre.core.errors import CalibrationError, LanguageError, ModelError, UsageError
-from kalibre.language import calibration, collapse
+from kalibre.core.errors import LanguageError, ModelError, UsageError
 from kalibre.language.base import SENTIMENTS, AssetImpact, Sentiment
 from kalibre.language.bundle import LanguageBundle
-from kalibre.language.encoder.foundations import Foundation, Runner, bundled, foundation, runner, settings_of
-from kalibre.language.encoder.heads import Example, Tuning, tune
-from kalibre.language.encoder.networks import Network, outputs
-from kalibre.language.encoder.tasks import apart, macro_f1, readable
+from kalibre.language.encoder.classifying import TextHead, fit
+from kalibre.language.encoder.foundations import Foundation, settings_of
+from kalibre.language.encoder.heads import Tuning
 from kalibre.language.sentiment.directions import read
 from kalibre.language.sentiment.impact import impacts_of, scale_of
 from kalibre.language.sentiment.lexicon import TURKISH
 from kalibre.language.text.language_id import detect
 from kalibre.language.text.normal import check_text, clean
-
-LONGEST = 256
-"""Pieces of a text that are read: headlines and notes, not articles."""
 
 LONGEST_TEXT = 20_000
 """Characters of a text that is judged as one; longer ones are to be cut by whoever asks."""
@@ -78,73 +73,34 @@ def train(
     unknown = sorted(set(labels) - set(SENTIMENTS))
     if unknown or len(texts) != len(labels):
         raise UsageError(f"{len(texts)} texts with {len(labels)} labels, {unknown} unknown: one of {SENTIMENTS} each")
-    base = foundation("sentiment", encoder) if isinstance(encoder, str) else encoder
-    codec, length = base.codec, min(base.length, LONGEST)
     y = [SENTIMENTS.index(label) for label in labels]
-    rows = [
-        Example(ids=codec.windows(readable(text), length=length)[0].ids, label=label)
-        for text, label in zip(texts, y, strict=True)
-    ]
-    learn, kept = apart(texts, share=share, seed=seed)
-    judged, truth = [rows[at].ids for at in kept], np.array([y[at] for at in kept])
-
-    def metric(network: Network) -> float:
-        said = np.stack(outputs(network, judged)).argmax(axis=1)
-        return macro_f1(truth.tolist(), said.tolist(), len(SENTIMENTS))
-
-    tuned = tune(
-        lambda seed: base.network("text", SENTIMENTS, seed, tuning.on()),
-        [rows[at] for at in learn],
-        metric,
-        tuning,
+    fitted = fit(
+        "sentiment",
+        texts,
+        y,
+        SENTIMENTS,
+        encoder=encoder,
+        tuning=tuning,
+        precision=precision,
+        share=share,
+        seed=seed,
         told=told,
     )
-    logits = np.stack(outputs(tuned.network, judged)).astype(np.float64)
-    calibrator = calibration.fit(logits, truth, "temperature")
-    sure = calibrator.apply(logits)
-    seen = collapse.guard(truth, sure, SENTIMENTS)
-    abstention = calibration.tune_abstention(sure, truth, precision=precision)
-    figures = {
-        "validation": {"texts": len(kept), "macro_f1": tuned.metric, "seed": tuned.seed, "classes": str(seen)},
-        "learnt_from": len(learn),
-        "rounds": tuned.rounds,
-    }
-    scale = scale_of(sure[:, 2] - sure[:, 0], None if impacts is None else np.array([impacts[at] for at in kept]))
-    settings = {
-        "length": length,
-        "calibrator": calibrator.as_dict(),
-        "threshold": abstention.threshold,
-        "impact_scale": scale,
-    }
-    return bundled("sentiment", base, tuned.network, "text", judged[:64], settings, {**figures, **(card or {})})
+    known = None if impacts is None else np.array([impacts[at] for at in fitted.kept])
+    scale = scale_of(fitted.sure[:, 2] - fitted.sure[:, 0], known)
+    return fitted.bundle("sentiment", {"impact_scale": scale}, card or {})
 
 
 class EncoderSentiment:
     """Keeps the protocol `SentimentModel`; a text's result depends on that text alone."""
 
-    def __init__(
-        self,
-        version: str,
-        found: Runner,
-        length: int,
-        calibrator: calibration.ClassCalibrator,
-        threshold: float,
-        scale: float,
-    ) -> None:
+    def __init__(self, version: str, head: TextHead, scale: float) -> None:
         self.version = version
-        self._runner, self._length = found, length
-        self._calibrator, self._threshold, self._scale = calibrator, threshold, scale
-
-    def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Return the head's scores, shape (texts, 3)."""
-        windows = [self._runner.codec.windows(readable(text), length=self._length)[0].ids for text in texts]
-        rows = [self._runner.run(ids) for ids in windows]
-        return np.stack(rows).astype(np.float64) if rows else np.zeros((0, len(SENTIMENTS)))
+        self._head, self._scale = head, scale
 
     def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Return calibrated probabilities, shape (texts, 3)."""
-        logits = self.logits(texts)
-        return self._calibrator.apply(logits) if len(logits) else logits
+        """Return calibrated probabilities of Turkish texts, shape (texts, 3)."""
+        return self._head.probabilities(texts)
 
     def predict(self, texts: Sequence[str]) -> list[Sentiment]:
         """Return one result per text, in order; a text that is not Turkish is not judged."""
@@ -160,7 +116,7 @@ class EncoderSentiment:
             return self._nothing("language", language)
         row = self.probabilities([clear])[0]
         best = int(row.argmax())
-        unsure = bool(row[best] < self._threshold)
+        unsure = bool(row[best] < self._head.threshold)
         score = float(row[2] - row[0]) * self._scale
         return Sentiment(
             label=None if unsure else SENTIMENTS[best],
@@ -197,12 +153,10 @@ def from_bundle(bundle: LanguageBundle) -> EncoderSentiment:
     ModelError
         If a file of it is missing or not what it should be, or a package that it runs on is not installed.
     """
-    settings = settings_of(bundle)
     try:
-        calibrator = calibration.ClassCalibrator.from_dict(settings["calibrator"])
-        threshold, scale = float(settings["threshold"]), float(settings["impact_scale"])
-    except (KeyError, TypeError, ValueError, CalibrationError) as error:
+        scale = float(settings_of(bundle)["impact_scale"])
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"{bundle.version} cannot be read as a sentiment model ({error}): restore it or train anew"
         ) from error
-    return EncoderSentiment(bundle.version, runner(bundle), settings["length"], calibrator, threshold, scale)
+    return EncoderSentiment(bundle.version, TextHead(bundle), scale)

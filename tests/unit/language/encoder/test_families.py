@@ -14,6 +14,7 @@ from kalibre.core.errors import LanguageError, ModelError, UsageError
 from kalibre.language.answering import encoder as answering
 from kalibre.language.answering.examples import Example
 from kalibre.language.bundle import LanguageBundle, open_bundle
+from kalibre.language.category import encoder as category
 from kalibre.language.encoder.blocks import pack
 from kalibre.language.encoder.foundations import OwnFoundation, foundation
 from kalibre.language.encoder.heads import Tuning
@@ -107,6 +108,18 @@ def test_answers_are_learnt_with_how_sure(answering_bundle: LanguageBundle) -> N
     several = reader.read(held[0].question, [held[1].context, held[0].context, ""], limit=4)
     assert len({span.passage for span in several[:2]}) == 2
     assert set(reader.thresholds) == {"0.50", "0.60", "0.70", "0.80", "0.90"}
+
+
+def test_category_is_learnt(base: OwnFoundation) -> None:
+    texts, labels = toy_market.headlines(120, 1)
+    names = [{"positive": "iyi", "negative": "kötü", "neutral": "yan"}[label] for label in labels]
+    model = from_bundle(category.train(texts, names, encoder=base, tuning=TUNING))
+    assert model.classes == ("iyi", "kötü", "yan")
+    said = model.predict_proba(texts)
+    assert np.mean([model.classes[int(np.argmax(row))] == name for row, name in zip(said, names, strict=True)]) > 0.9
+    assert model.predict_proba([]) == []
+    with pytest.raises(UsageError, match="two at least"):
+        category.train(["a", "b"], ["bir", "bir"], encoder=base)
 
 
 def test_odd_texts_never_crash(
