@@ -64,7 +64,7 @@ def open_network(
     if missing and labels is None:
         raise ModelError(
             f"{model!r} is an encoder without a trained head for {task} ({missing[0]} is missing): fine-tune it first "
-            f"with `kalibre nlp train {task} --encoder {model}`, or name one that was trained for it"
+            f"with `kalibre nlp train {task} FILE --family encoder --encoder {model}`, or name one trained for it"
         )
     network.eval()
     tokenizer = open_tokenizer(model)
