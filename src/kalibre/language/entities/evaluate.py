@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from kalibre.core.errors import UsageError
 from kalibre.language.base import Entity, EntityModel
 from kalibre.language.entities.conll import check_types, read_conll
-from kalibre.language.entities.metrics import calibration_error, score
+from kalibre.language.entities.metrics import Score, calibration_error, score
 from kalibre.language.entities.tags import Mention, mentions
 
 _BATCH = 256
@@ -37,8 +35,8 @@ def evaluate(path: Path, model: EntityModel, types_map: Mapping[str, str], *, se
 
     Returns
     -------
-    Plain JSON: `f1`, `precision`, `recall`, `low`, `high` (95 %), counts, the same `by_type`, and `ece` of the
-    probabilities.
+    Plain JSON: `f1` (`value` with `low` and `high`, 95 %), `precision`, `recall`, counts, the same `by_type`, and `ece`
+    of the probabilities.
 
     Raises
     ------
@@ -70,11 +68,21 @@ def evaluate(path: Path, model: EntityModel, types_map: Mapping[str, str], *, se
         for one in said
     ]
     return {
-        **msgspec.to_builtins(score(true, told, seed=seed)),
-        "by_type": {kind: msgspec.to_builtins(score(true, told, kind, seed=seed)) for kind in sorted(wanted)},
+        **_plain(score(true, told, seed=seed)),
+        "by_type": {kind: _plain(score(true, told, kind, seed=seed)) for kind in sorted(wanted)},
         "ece": calibration_error(judged),
         "sentences": len(sentences),
         "model": model.version,
+    }
+
+
+def _plain(found: Score) -> dict[str, Any]:
+    return {
+        "f1": {"value": found.f1, "low": found.low, "high": found.high},
+        "precision": found.precision,
+        "recall": found.recall,
+        "mentions": found.mentions,
+        "told": found.told,
     }
 
 

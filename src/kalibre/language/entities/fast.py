@@ -11,13 +11,14 @@ import random
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from typing import Any
 
 from msgspec.structs import replace
 
 from kalibre.core.errors import ModelError
 from kalibre.language.base import Entity
-from kalibre.language.bundle import LanguageBundle, pack_arrays, unpack_arrays
+from kalibre.language.bundle import LanguageBundle, pack_arrays, shipped, unpack_arrays
 from kalibre.language.entities import tagger as taggers
 from kalibre.language.entities.crf import Crf
 from kalibre.language.entities.crf_training import Recipe
@@ -194,10 +195,11 @@ def train(
     sentences: Sequence[Sequence[str]],
     tags: Sequence[Sequence[str]],
     *,
-    lexicon: Lexicon,
+    lexicon: Lexicon | None = None,
     trusted: Mapping[str, float] | None = None,
     recipe: Recipe = RECIPE,
     least: float = 0.0,
+    seed: int = 0,
     card: Mapping[str, Any] | None = None,
 ) -> LanguageBundle:
     """Train the field on tagged sentences; they are cut into tokens anew, as texts will be.
@@ -209,11 +211,11 @@ def train(
     sentences, tags
         Tokens and their IOB2 tags; types are `TYPES`, what else is tagged counts as outside.
     lexicon
-        From unlabelled text.
+        From unlabelled text; that of the shipped model unless given.
     trusted
-        How often what the rules find is right, by type.
-    recipe
-        Of the field.
+        How often what the rules find is right, by type; as the shipped model has it unless given.
+    recipe, seed
+        Of the field, and of everything drawn.
     least
         Features that weigh less, in every tag, are left out of what is stored.
     card
@@ -227,13 +229,18 @@ def train(
     cuts = [recut(tokens, marks) for tokens, marks in zip(sentences, tags, strict=True)]
     if not any(tag != "O" for _, marks in cuts for tag in marks):
         raise ModelError(f"none of {len(cuts)} sentences holds a name of {', '.join(TYPES)}: map the file's types")
-    cuts = _with_rewritten(cuts, recipe.seed)
+    if lexicon is None:
+        lexicon = Lexicon.of_arrays(unpack_arrays(shipped("entities", "fast").file("lexicon.npz")))
+    if trusted is None:
+        trusted = from_bundle(shipped("entities", "fast")).trusted
+    cuts = _with_rewritten(cuts, seed)
+    recipe = replaced(recipe, seed=seed)
     made = taggers.train([words for words, _ in cuts], [marks for _, marks in cuts], lexicon=lexicon, recipe=recipe)
     settings = {
         "types": sorted({tag[2:] for tag in made.crf.tags if tag != "O"}),
         "trust": [made.trust.slope, made.trust.shift],
         "lean": made.lean,
-        "trusted": dict(sorted((trusted or {}).items())),
+        "trusted": dict(sorted(trusted.items())),
     }
     files = {
         "crf.npz": pack_arrays(made.crf.packed(least=least).arrays()),

@@ -107,8 +107,8 @@ def test_bad_maps_are_refused(said):
 def test_perfect_model_scores_one(path):
     model = Marks(Akpınar_Holding="ORGANIZATION", Selin_Denizci="PERSON", Ankara="LOCATION")
     found = evaluate(path, model, read_types("ORG=ORGANIZATION,PER=PERSON,LOC=LOCATION"))
-    assert (found["f1"], found["precision"], found["recall"], found["mentions"]) == (1, 1, 1, 3)
-    assert found["by_type"]["PERSON"]["f1"] == 1
+    assert (found["f1"]["value"], found["precision"], found["recall"], found["mentions"]) == (1, 1, 1, 3)
+    assert found["by_type"]["PERSON"]["f1"] == {"value": 1, "low": 1, "high": 1}
     assert found["ece"] == pytest.approx(0.1)
     assert found["model"] == "marks"
 
@@ -117,7 +117,7 @@ def test_wrong_edges_and_types_are_seen_and_unnamed_types_left_out(path):
     types = {"ORG": "ORGANIZATION", "PER": "PERSON"}
     short = Marks(Akpınar="ORGANIZATION", Selin_Denizci="ORGANIZATION", Ankara="LOCATION")
     found = evaluate(path, short, types)
-    assert (found["f1"], found["told"], found["mentions"]) == (0, 2, 2)
+    assert (found["f1"]["value"], found["told"], found["mentions"]) == (0, 2, 2)
 
 
 def test_map_without_a_type_of_the_file_is_refused(path):
