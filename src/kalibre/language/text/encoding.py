@@ -26,8 +26,20 @@ def _bytes_by_character() -> dict[str, int]:
 
 _BYTES = _bytes_by_character()
 _BEHIND = "[" + "".join(re.escape(one) for one, byte in _BYTES.items() if byte < 0xC0) + "]"
+
+
+def _leads(low: int, high: int) -> str:
+    return "[" + "".join(re.escape(one) for one, byte in _BYTES.items() if low <= byte <= high) + "]"
+
+
 _DOUBLE = re.compile(f"[ÂÃÄÅ]{_BEHIND}|â{_BEHIND}{{2}}|[ðğ]{_BEHIND}{{3}}")
+_ANY = re.compile(
+    f"{_leads(0xC2, 0xDF)}{_BEHIND}|{_leads(0xE0, 0xEF)}{_BEHIND}{{2}}|{_leads(0xF0, 0xF4)}{_BEHIND}{{3}}"
+)
+_LINE = re.compile(r"[^\n]*[ÂÃÄÅâðğ][^\n]*")
 _QUOTES = frozenset("“”‘’…–—»«›‹\"'")
+_DASHES = frozenset("–—…")
+_CERTAIN = 3
 _LATIN_EXTENDED = frozenset("ĞğİıŞşČčĆćĐđĘęĚěŠšŽžŁłŃńŐőŰűŘřŚśŤťŮůŹźŻżŸ")
 _TURKISH = frozenset("çğıöşüÇĞİÖŞÜâîûÂÎÛ’‘“”–—…€₺°")
 _PASSES = 3
@@ -35,6 +47,7 @@ _PASSES = 3
 
 _WESTERN = str.maketrans("þðýÞÐÝ", "şğıŞĞİ")
 _WESTERN_LETTER = re.compile("[þðýÞÐÝ]")
+_SMALL_WORD = re.compile(r"(?<!\w)[a-zçöüâîû]{0,30}[þðý][a-zçöüâîû]{0,30}(?!\w)")
 _NOT_WESTERN = re.compile("[şğıŞĞİáéíóúæåøøÁÉÍÓÚÆÅØčěřšžůČĚŘŠŽŮ]")
 
 
@@ -47,20 +60,40 @@ def repairs(text: str) -> list[Repair]:
 
 
 def double(text: str) -> list[Edit]:
-    """Find characters that are one each, encoded as UTF-8 and decoded as Windows-1252, Windows-1254 or Latin-1."""
+    """Find characters that are one each, encoded as UTF-8 and decoded as Windows-1252, Windows-1254 or Latin-1.
+
+    Where a line is that from end to end, and often, all of it is undone; else only what gives a likely character.
+    """
     found: list[Edit] = []
-    for piece in _DOUBLE.finditer(text):
-        try:
-            character = bytes(_BYTES[one] for one in piece[0]).decode("utf-8")
-        except UnicodeDecodeError:
-            continue
-        if _likely(character) and not _meant(text, piece):
-            found.append((piece.start(), piece.end(), character))
+    for line in _LINE.finditer(text):
+        pieces = [one for one in _DOUBLE.finditer(text, *line.span()) if _character(one[0])]
+        certain = [one for one in pieces if _likely(_character(one[0]), text, one) and not _meant(text, one)]
+        if len(certain) >= _CERTAIN and _is_wrong(line[0]):
+            certain = [one for one in _ANY.finditer(text, *line.span()) if _character(one[0])]
+        found += [(one.start(), one.end(), _character(one[0])) for one in certain]
     return found
 
 
-def _likely(character: str) -> bool:
+def _character(piece: str) -> str:
+    try:
+        return bytes(_BYTES[one] for one in piece).decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+def _is_wrong(line: str) -> bool:
+    """Say whether a whole line, taken as bytes, is UTF-8."""
+    try:
+        bytes(_BYTES.get(one, ord(one)) for one in line).decode("utf-8")
+    except ValueError:
+        return False
+    return True
+
+
+def _likely(character: str, text: str, piece: re.Match[str]) -> bool:
     code = ord(character)
+    if character in "œŒŸ":  # behind what is wrong itself: `Ã` and `€` once more
+        return text[piece.start() - 1 : piece.start()] in ("Ã", "â", "Ä", "Å", "€")
     return (
         0xA0 <= code <= 0xFF
         or character in _LATIN_EXTENDED
@@ -76,13 +109,16 @@ def _likely(character: str) -> bool:
 def _meant(text: str, piece: re.Match[str]) -> bool:
     """Say whether it stands as it was written: a capital with a hat at a word's end before a closing quote."""
     before, after = text[piece.start() - 1 : piece.start()], text[piece.end() : piece.end() + 1]
-    return before.isupper() and not after.isalpha() and piece[0][1] in _QUOTES and piece[0][0] in "ÂÃÄÅ"
+    quotes = _QUOTES - _DASHES if piece[0][0] == "Ã" else _QUOTES
+    return before.isupper() and not after.isalpha() and piece[0][1] in quotes and piece[0][0] in "ÂÃÄÅ"
 
 
 def western(text: str) -> list[Edit]:
     """Find Turkish letters read as Western European ones, in a text that is Turkish once they are put right."""
     letters = list(_WESTERN_LETTER.finditer(text))
-    if len(letters) < 2 or _NOT_WESTERN.search(text):
+    if not letters or _NOT_WESTERN.search(text):
+        return []
+    if len(letters) == 1 and not _SMALL_WORD.search(text):
         return []
     from kalibre.language.text.language_id import detect
 

@@ -18,6 +18,7 @@ Language = Literal["tr", "en", "other", "unknown"]
 
 _LEAST = 0.35
 """Nats by which the first must lead."""
+_TURKISH_ENOUGH = 1.5
 _READ = 4_000
 """Characters read: more adds nothing."""
 _WORD = re.compile(rf"[^\W\d_]+(?:[{APOSTROPHES}][^\W\d_]+)?")
@@ -136,6 +137,7 @@ def detect(text: str) -> tuple[Language, float]:
 def evidence(text: str) -> dict[Language, float]:
     """Return how much speaks for each language, in nats, roughly."""
     scores: dict[Language, float] = {"tr": 0.0, "en": 0.0, "other": 0.0}
+    names = 0.0
     capital = text.upper() == text
     for found in _WORD.finditer(text):
         body, *rest = _APOSTROPHE.split(found[0], maxsplit=1)
@@ -145,8 +147,12 @@ def evidence(text: str) -> dict[Language, float]:
             _count_suffix(scores, small, rest[0])
         else:
             name = body[0].isupper() and not capital
+            before = scores["en"]
             _count_word(scores, small, latin, name and found.start() > 0)
+            names += scores["en"] - before if name else 0.0
             _count_shape(scores, body, small, latin, 0.3 if name else 1.0)
+    if scores["tr"] >= _TURKISH_ENOUGH:
+        scores["en"] -= names / 2  # `Bank of America` says little where Turkish stands around it
     return scores
 
 
