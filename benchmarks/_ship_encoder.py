@@ -188,9 +188,9 @@ def ship(tasks: dict[str, Any], task: str, encoder: str, tuning: Tuning) -> dict
 def jobs(minutes: float) -> dict[str, tuple[Callable[..., dict[str, Any]], str, Tuning]]:
     """Return every job: what to run, on what, how. The longest come first."""
     few = Tuning(epochs=12, patience=4, batch=16, rdrop=0.5, freeze_pieces=True, minutes=minutes / FOLDS)
-    many = Tuning(epochs=6, patience=2, batch=48, freeze_pieces=True, minutes=minutes / FOLDS)
-    tags = Tuning(epochs=8, patience=2, batch=32, freeze_pieces=True, minutes=minutes)
-    reads = Tuning(epochs=4, patience=2, batch=32, freeze_pieces=True, minutes=minutes)
+    many = Tuning(epochs=6, patience=2, batch=64, freeze_pieces=True, minutes=minutes / FOLDS)
+    tags = Tuning(epochs=8, patience=2, batch=64, freeze_pieces=True, minutes=minutes)
+    reads = Tuning(epochs=4, patience=2, batch=48, freeze_pieces=True, minutes=minutes)
     made: dict[str, tuple[Callable[..., dict[str, Any]], str, Tuning]] = {
         "answering-encoder": (ship, "answering", reads),
         "entities-encoder": (ship, "entities", tags),

@@ -160,7 +160,7 @@ def tune(
         run = _Run(made, examples, tuning, seed)
         stale, own_best = 0, -math.inf
         for epoch in range(tuning.epochs):
-            loss = run.epoch()
+            loss = run.epoch(until)
             found = metric(made)
             point = {"seed": seed, "epoch": epoch, "loss": round(loss, 4), "metric": round(found, 4)}
             rounds.append(point)
@@ -216,18 +216,19 @@ class _Run:
         self._labels = [label for example in examples for label in _labels(example)]
         self._weights: Any = None
 
-    def epoch(self) -> float:
-        """Go over the examples once, in batches of like length, and return the mean loss."""
+    def epoch(self, until: float | None = None) -> float:
+        """Go over the examples once, in batches of like length, or until the clock says so; return the mean loss."""
         import torch
 
         batch = self._tuning.batch
         order = self._order.permutation(len(self._examples))
-        losses = []
+        losses: list[Any] = []
         self._network.train(True)
         for chunk in np.array_split(order, max(1, len(order) // (batch * 16))):
             alike = sorted(chunk.tolist(), key=lambda at: len(self._examples[at].ids))
-            starts = self._order.permutation(np.arange(0, len(alike), batch))
-            losses += [self._advance([self._examples[at] for at in alike[begin : begin + batch]]) for begin in starts]
+            for begin in self._order.permutation(np.arange(0, len(alike), batch)).tolist():
+                if until is None or not losses or time.monotonic() < until:
+                    losses.append(self._advance([self._examples[at] for at in alike[begin : begin + batch]]))
         loss = float(torch.stack(losses).mean())
         if not math.isfinite(loss):
             raise ModelError(f"the loss of fine-tuning is {loss}: lower the rate ({self._tuning.rate or 'default'})")

@@ -104,6 +104,13 @@ def test_a_run_stops_early(own) -> None:
     assert len(tune(network("text", 2), train, lambda network: 0.5, many).rounds) == 3
 
 
+def test_the_clock_ends_a_run_inside_a_round(own) -> None:
+    codec, network = own
+    train = encoded(codec, sentences(200, 1))
+    tuned = tune(network("text", 2), train, lambda network: 0.5, Tuning(epochs=50, minutes=1e-6, device="cpu"))
+    assert len(tuned.rounds) == 1
+
+
 def test_planted_failures_are_loud(own) -> None:
     codec, network = own
     train = encoded(codec, sentences(16, 1))
