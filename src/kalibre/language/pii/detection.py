@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from kalibre.language.pii.checksums import iban_length, is_card, is_iban, is_tckn, is_vkn
-from kalibre.language.text.casing import fold
+from kalibre.language.text.casing import fold, lower
 
 Kind = Literal["TCKN", "VKN", "IBAN", "CARD", "PHONE", "EMAIL", "PLATE", "HANDLE"]
 KINDS: tuple[Kind, ...] = ("EMAIL", "IBAN", "CARD", "TCKN", "PHONE", "VKN", "PLATE", "HANDLE")
@@ -267,6 +267,8 @@ def _plates(text: str) -> Places:
     for one in _PLATE.finditer(text):
         letters, digits = one["letters"], one["number"]
         said = _PLATE_BEFORE.search(_before(text, one.start())) or _PLATE_BEHIND.match(text, one.end())
+        if said and said.re is _PLATE_BEHIND and letters.upper() in _NO_PLATE and "plaka" not in lower(said[0]):
+            said = None  # `21 bin 244 otomobil`
         least, most = _PLATE_DIGITS[len(letters)]
         word = letters in _NO_PLATE and (one["s"] != "-" or letters in _MONTHS)
         usual = least <= len(digits) <= most and letters.isupper() and not word

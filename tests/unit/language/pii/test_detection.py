@@ -71,6 +71,8 @@ def test_what_is_there_is_found(text, kind, piece):
         "14.05.2023 10:30, 2023-05-14",
         "50 TL 100, 20 KG 300, 12 MAY 23, 10 GB 512",
         "5321234567 adet",
+        "Geçen ay 21 bin 244 otomobil satıldı",
+        "33 bin 410 araç üretildi",
         "0532 123 45",
         "@ 5 TL, @1, a@b",
         "Endeks 9.850,55 puan; 3Ç22 2.500.000.000",
