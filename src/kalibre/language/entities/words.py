@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Sequence
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +98,7 @@ class Words:
 
     def __init__(self, lexicon: Lexicon | None = None) -> None:
         self._lexicon = lexicon
+        self._lock = Lock()  # requests are served by several threads
         self._forget()
 
     def _forget(self) -> None:
@@ -118,16 +120,17 @@ class Words:
         Places, shape (n_tokens + 2 * margin * n_sentences,); slots, shape (n_words, len(SLOTS)); character n-grams,
         shape (n_words, GRAMS), 0 where a word has fewer.
         """
-        if len(self._known) > _KEPT:
-            self._forget()
-        places: list[int] = []
-        for sentence in sentences:
-            places += [0] * margin
-            places += [self._place(word) for word in sentence]
-            places += [1] * margin
-        used, short = np.unique(np.array([0, 1, *places], dtype=np.int64), return_inverse=True)
-        rows = np.array([self._rows[place] for place in used.tolist()], dtype=np.uint32)
-        grams = np.array([self._grams[place] for place in used.tolist()], dtype=np.uint32)
+        with self._lock:
+            if len(self._known) > _KEPT:
+                self._forget()
+            places: list[int] = []
+            for sentence in sentences:
+                places += [0] * margin
+                places += [self._place(word) for word in sentence]
+                places += [1] * margin
+            used, short = np.unique(np.array([0, 1, *places], dtype=np.int64), return_inverse=True)
+            rows = np.array([self._rows[place] for place in used.tolist()], dtype=np.uint32)
+            grams = np.array([self._grams[place] for place in used.tolist()], dtype=np.uint32)
         return short[2:].astype(np.int64), rows, grams
 
     def _place(self, word: str) -> int:

@@ -1,6 +1,7 @@
 """Lexicon, features and tagger on made-up sentences."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -78,6 +79,15 @@ def test_words_forget_when_there_are_too_many(monkeypatch):
     first = features(words, [["bir", "iki", "üç", "dört", "beş"]])
     features(words, [["altı"]])
     assert np.array_equal(features(words, [["bir", "iki", "üç", "dört", "beş"]]), first)
+
+
+def test_threads_share_words():
+    words = Words()
+    texts = [[f"sözcük{chr(97 + k % 26)}{k}", f"başka{k % 50}", "ortak"] for k in range(400)]
+    wanted = [features(Words(), [text]) for text in texts]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda text: features(words, [text]), texts))
+    assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 
 def test_odd_words_have_features():
