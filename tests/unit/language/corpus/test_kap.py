@@ -125,3 +125,11 @@ def test_without_a_day_it_reads_the_last_week(web: Site):
     list(Source(base=web.url, today="2024-11-28", interval_s=0.001, wait=lambda s: None).read({}))
     days = [json.loads(body)["fromDate"] for method, _, _, body in web.asked if method == "POST"]
     assert (days[0], days[-1], len(days)) == ("2024-11-21", "2024-11-28", 8)
+
+
+def test_after_a_long_pause_no_day_is_left_out(web: Site):
+    serve(web, {})
+    memory = {"day": "2024-11-10", "read": []}
+    list(Source(base=web.url, today="2024-11-28", interval_s=0.001, wait=lambda s: None).read(memory))
+    days = [json.loads(body)["fromDate"] for method, _, _, body in web.asked if method == "POST"]
+    assert (days[0], len(days)) == ("2024-11-10", 19)

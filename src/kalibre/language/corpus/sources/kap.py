@@ -63,6 +63,7 @@ class Source:
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self._until = _day("until", until or today) if until or today else datetime.now(tz=UTC).date()
+        self._from_settings = bool(since)
         self._since = _day("since", since) if since else self._until - timedelta(days=7)
         if self._since > self._until:
             raise UsageError(f"since {since!r} of source 'kap' is after until {self._until}: swap them")
@@ -71,7 +72,11 @@ class Source:
 
     def read(self, memory: dict[str, Any]) -> Iterator[Found | Left]:
         """Yield announcements that are new."""
-        day = max(self._since, _day("memory", memory["day"])) if "day" in memory else self._since
+        day = self._since
+        if "day" in memory:
+            ended = _day("memory", memory["day"])
+            # Without a first day of its own it goes on where it ended, however long ago that was.
+            day = max(day, ended) if self._from_settings else ended
         hosts = frozenset({urlsplit(self._base).hostname or ""})
         visitor = Visitor(self._politeness, hosts=hosts, wait=self._wait)
         try:
