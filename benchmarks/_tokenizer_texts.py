@@ -1,7 +1,7 @@
 """What the shipped tokenizer learns from, and what it is scored on: chosen here, for shipping and for the benchmark.
 
 No text that any task is scored on is left in the training texts: a line that holds a test sentence, or almost, loses
-its sentences of that kind, and goes altogether where that is not enough.
+its sentences of that kind, and goes altogether where that is not enough, or where it stands inside a test text.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ WEIGHTS = {
 CAPS = {"laws": 100_000}
 """Words: laws would swamp the rest."""
 _SHORTEST = 24  # characters of a sentence that belongs to somebody
+_LONG = 40  # characters of a line that is looked for inside test texts
 _LAWS_TAKEN = 6  # every so many lines of the laws are looked at, of which the cap then takes its share
 
 
 @cache
-def test_sentences() -> tuple[str, ...]:
-    """Every sentence of every text that a task is scored on, or that may be labelled for it."""
+def test_texts() -> tuple[str, ...]:
+    """Every text that a task is scored on, or that may be labelled for it, as a whole."""
     texts = list(turkish.texts_by_hash().values())
     texts += [row["title"] for row in turkish.bist_headlines()] + [row["text"] for row in turkish.weak_news()]
     texts += [text for text, _ in turkish.tweets()] + [text for text, _ in turkish.news()]
@@ -47,19 +48,36 @@ def test_sentences() -> tuple[str, ...]:
     for path in sorted(turkish.LABELS.glob("*.jsonl")):
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         texts += [str(row[field]) for row in rows for field in ("text", "question") if field in row]
-    found = {sentence for text in set(texts) for sentence in turkish.sentences(text)}
+    return tuple(sorted(set(texts)))
+
+
+@cache
+def law_texts() -> tuple[str, ...]:
+    """Laws and notices that questions are asked over."""
+    return tuple(sorted({row["text"] for row in (*turkish.laws(), *turkish.notices())}))
+
+
+@cache
+def test_sentences() -> tuple[str, ...]:
+    """Return the sentences of every text that a task is scored on."""
+    found = {sentence for text in test_texts() for sentence in turkish.sentences(text)}
     return tuple(sorted(sentence for sentence in found if len(sentence) >= _SHORTEST))
 
 
 @cache
 def test_laws() -> tuple[str, ...]:
-    """Lines of the laws and notices that questions are asked over."""
-    lines = {line for row in turkish.laws() for line in row["text"].split("\n") if len(line) >= 40}
-    return tuple(sorted(lines | {row["text"] for row in turkish.notices()}))
+    """Return the lines of the laws, and the notices."""
+    lines = {line for text in law_texts() for line in text.split("\n") if len(line) >= _LONG}
+    return tuple(sorted(lines))
 
 
-def without(texts: Sequence[str], tests: Sequence[str]) -> list[str]:
-    """Return texts without the sentences that stand among the tests."""
+def without(texts: Sequence[str], tests: Sequence[str], whole: Sequence[str]) -> list[str]:
+    """Return texts without what stands among the tests, in their place; what is nothing else becomes empty.
+
+    A text that holds one of `tests` loses those of its sentences; one that still holds one, is nearly one, or stands
+    inside a text of `whole` goes altogether.
+    """
+    kept = list(texts)
     hit = sorted({one.document_index for one in contained(tests, texts)})
     cut = [(place, sentence) for place in hit for sentence in turkish.sentences(texts[place])]
     bad = {one.document_index for one in contained(tests, [sentence for _, sentence in cut], 0.5)}
@@ -68,12 +86,24 @@ def without(texts: Sequence[str], tests: Sequence[str]) -> list[str]:
         if number not in bad:
             left[place].append(sentence)
     again = [" ".join(left[place]) for place in hit]
-    still = {hit[one.document_index] for one in contained(tests, again)}
-    kept = {place: text for place, text in zip(hit, again, strict=True) if text and place not in still}
-    gone = set(hit) - set(kept)
-    rest = [kept.get(place, text) for place, text in enumerate(texts) if place not in gone]
-    near = {one.train_index for one in overlap(rest, tests)}
-    return [text for place, text in enumerate(rest) if place not in near]
+    still = {one.document_index for one in contained(tests, again)}
+    for number, place in enumerate(hit):
+        kept[place] = "" if number in still else again[number]
+    places = [place for place, text in enumerate(kept) if text]
+    gone = {places[one.train_index] for one in overlap([kept[place] for place in places], tests)}
+    long = [place for place, text in enumerate(kept) if len(text) >= _LONG]
+    gone |= {long[one.test_index] for one in contained([kept[place] for place in long], whole)}
+    return ["" if place in gone else text for place, text in enumerate(kept)]
+
+
+def leaks(texts: Sequence[str], tests: Sequence[str], whole: Sequence[str]) -> dict[str, int]:
+    """Count test texts that stand in training texts, and training texts that stand in test texts."""
+    long = [text for text in texts if len(text) >= _LONG]
+    return {
+        "exact or near": len(overlap(texts, tests)),
+        "inside a line": len(contained(tests, texts)),
+        "a line inside a test text": len(contained(long, whole)),
+    }
 
 
 def _lines(name: str) -> list[str]:
@@ -88,9 +118,16 @@ def _lines(name: str) -> list[str]:
 
 def parts() -> Iterator[Part]:
     """Yield the training texts with their weights."""
+    found = {name: _lines(name) for name in WEIGHTS}
+    owners = [name for name, lines in found.items() for _ in lines]
+    clean = without([line for lines in found.values() for line in lines], test_sentences(), test_texts())
+    kept: dict[str, list[str]] = {name: [] for name in WEIGHTS}
+    for name, line in zip(owners, clean, strict=True):
+        if line:
+            kept[name].append(line)
+    kept["laws"] = [line for line in without(kept["laws"], test_laws(), law_texts()) if line]
     for name, weight in WEIGHTS.items():
-        tests = (*test_sentences(), *test_laws()) if name == "laws" else test_sentences()
-        yield Part(name, without(_lines(name), tests), weight, CAPS.get(name, 0))
+        yield Part(name, kept[name], weight, CAPS.get(name, 0))
 
 
 def general() -> list[str]:

@@ -28,7 +28,6 @@ from benchmarks import _tokenizer_texts as texts
 from benchmarks import _turkish as turkish
 
 from kalibre.language.bundle import WEIGHTS
-from kalibre.language.near import contained, overlap
 from kalibre.language.tokenizer.comparison import Compared, as_table, compare
 from kalibre.language.tokenizer.peers import peers
 from kalibre.language.tokenizer.pieces import Tokenizer
@@ -65,14 +64,12 @@ def made_up(n: int) -> list[str]:
 
 
 def leaks(parts: list[Part]) -> dict[str, int]:
-    """Count held-out and test texts that stand in training lines."""
-    found = {"exact or near": 0, "inside a line": 0}
-    for part in parts:
-        lines = list(part.texts)
-        tests = (*texts.test_sentences(), *texts.test_laws()) if part.name == "laws" else texts.test_sentences()
-        found["exact or near"] += len(overlap(lines, tests))
-        found["inside a line"] += len(contained(tests, lines))
-    return found
+    """Count what training and test texts have in common, each kind."""
+    lines = [line for part in parts for line in part.texts]
+    told = texts.leaks(lines, texts.test_sentences(), texts.test_texts())
+    laws = [line for part in parts if part.name == "laws" for line in part.texts]
+    of_laws = texts.leaks(laws, texts.test_laws(), texts.law_texts())
+    return {kind: count + of_laws[kind] for kind, count in told.items()}
 
 
 def row(one: dict[str, Any]) -> str:
