@@ -120,7 +120,7 @@ def test_a_link_into_a_private_network_is_refused(web: Site):
     port = web.url.rpartition(":")[2]
     web.feed("/rss", f"http://127.0.0.2:{port}/a", "http://169.254.169.254/latest/meta-data", "file:///etc/passwd")
     web.page("/a", "Ev ağı")
-    assert [one.reason for one in read(web)] == ["refused", "refused", "unavailable"]
+    assert [one.reason for one in read(web)] == ["refused", "refused", "unreadable"]
     assert "/a" not in web.paths()
 
 
@@ -245,7 +245,7 @@ def test_a_page_without_an_article_is_left(web: Site):
     web.feed("/rss", f"{web.url}/a", f"{web.url}/b")
     web.routes["/a"] = (200, {"content-type": "text/html"}, b"<html><body></body></html>")
     web.routes["/b"] = (200, {"content-type": "application/pdf"}, b"%PDF-1.7 \x00\x00\x00\x00\x00\x00")
-    assert [one.reason for one in read(web)] == ["no article", "unavailable"]
+    assert [one.reason for one in read(web)] == ["no article", "unreadable"]
 
 
 def test_one_feed_that_fails_does_not_keep_the_others_from_being_read(web: Site):

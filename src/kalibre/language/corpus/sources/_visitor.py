@@ -284,4 +284,6 @@ def reason_of(error: SourceError) -> str:
         return "robots"
     if isinstance(error, TooLargeError):
         return "too large"
+    if isinstance(error, SourceFormatError):
+        return "unreadable"
     return "refused" if isinstance(error, SourceRefusedError) else "unavailable"
