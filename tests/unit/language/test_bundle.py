@@ -82,8 +82,9 @@ def test_another_version_under_the_same_name_is_refused(tmp_path: Path) -> None:
 def test_objects_are_not_stored_and_never_read() -> None:
     with pytest.raises(ModelError, match="holds Python objects"):
         pack_arrays({"x": np.array([{}], dtype=object)})
-    with pytest.raises(ModelError, match="cannot be read"):
-        unpack_arrays(b"\x80\x04pickle")
+    for content in (b"\x80\x04pickle", b"PK\x03\x04torn", pack_arrays({"x": np.ones(9)})[:-30], b""):
+        with pytest.raises(ModelError, match="cannot be read"):
+            unpack_arrays(content)
 
 
 def test_what_is_not_there_is_told() -> None:
