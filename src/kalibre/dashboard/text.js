@@ -5,6 +5,8 @@ import { byId, h, put } from "./dom.js";
 import { percent, signed, t } from "./format.js";
 import { may } from "./store.js";
 
+// Below this share of the strongest word a mark would only distract.
+const FAINT = 0.15;
 let read = null;
 let answered = null;
 let problem = "";
@@ -89,15 +91,16 @@ function verdict() {
 function marked() {
   const letters = characters(read.text);
   const strongest = Math.max(1e-9, ...read.sentiment.reasons.map((one) => Math.abs(one.weight)));
+  const reasons = read.sentiment.reasons.filter((one) => Math.abs(one.weight) > FAINT * strongest);
   const cuts = new Set([0, letters.length]);
-  for (const one of [...read.entities, ...read.sentiment.reasons]) cuts.add(one.start).add(one.end);
+  for (const one of [...read.entities, ...reasons]) cuts.add(one.start).add(one.end);
   const places = [...cuts].sort((a, b) => a - b);
   const parts = [];
   let name = null;
   for (let k = 0; k + 1 < places.length; k++) {
     const [start, end] = [places[k], places[k + 1]];
     const entity = read.entities.find((one) => one.start <= start && end <= one.end);
-    const reason = read.sentiment.reasons.find((one) => one.start <= start && end <= one.end);
+    const reason = reasons.find((one) => one.start <= start && end <= one.end);
     const text = letters.slice(start, end).join("");
     const level = reason ? Math.ceil((3 * Math.abs(reason.weight)) / strongest) : 0;
     const piece = level
