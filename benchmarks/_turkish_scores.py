@@ -107,7 +107,9 @@ def nested(
     return p
 
 
-def tfidf(texts: Sequence[str], y: Any, groups: Any, *, k: int, seed: int, strength: float = 4.0) -> Any:
+def tfidf(
+    texts: Sequence[str], y: Any, groups: Any, *, k: int, seed: int, strength: float = 4.0, longest: int = 2
+) -> Any:
     """Return out-of-fold labels of the usual baseline: TF-IDF of words and pairs, logistic regression."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -117,7 +119,7 @@ def tfidf(texts: Sequence[str], y: Any, groups: Any, *, k: int, seed: int, stren
     rows = np.array(texts, dtype=object)
     for learn, test in folds(y, groups, k, seed):
         model: Any = make_pipeline(
-            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+            TfidfVectorizer(ngram_range=(1, longest), sublinear_tf=True),
             LogisticRegression(C=strength, class_weight="balanced", max_iter=500),
         )
         told[test] = model.fit(rows[learn], y[learn]).predict(rows[test])

@@ -39,8 +39,15 @@ TWEETS = replace(
         Block("word", 1, 2, cut=5, bits=16, scale=0.7),
         Block("word", 1, 2, bits=16, scale=0.5),
     ),
-    strength=(1.0,), ridge=0.2, folds=3,
-)  # fmt: skip
+    vector_scale=1.0,
+    dense_scale=0.4,
+    solver="ridge",
+    strength=(2.0,),
+    ridge=0.2,
+    sketch=4_096,
+    balance=0.5,
+    folds=3,
+)
 UP = np.array([-1.0, 0.0, 1.0])
 
 

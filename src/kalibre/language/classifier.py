@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from kalibre.language.ngrams import Block
 from kalibre.language.vectors import WordVectors
 
 FloatArray = NDArray[np.float64]
+_LEAST_SHARE = 0.01
 Dense = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
@@ -38,11 +39,12 @@ class Recipe:
         Of n-grams.
     vector_scale, dense_scale
         Of the mean word vector and of the signals; 0 leaves them out.
-    strength
-        Inverse of the linear head's penalty; several are tried inside the training part.
+    solver, strength
+        The linear head: `logistic` or `ridge` regression, and the inverse of its penalty; several are tried inside the
+        training part.
     balance
         Class weights are (mean count / count) to this power, at most `most_weight`.
-    gamma, ridge
+    gamma, ridge, sketch
         Of the kernel head; `gamma` 0 leaves it out.
     kinds
         Calibrators tried.
@@ -53,11 +55,13 @@ class Recipe:
     blocks: tuple[Block, ...]
     vector_scale: float = 1.0
     dense_scale: float = 0.5
+    solver: Literal["logistic", "ridge"] = "logistic"
     strength: tuple[float, ...] = (1.0,)
     balance: float = 0.5
     most_weight: float = 3.0
     gamma: float = 0.0
     ridge: float = 0.2
+    sketch: int = 1_024
     kinds: tuple[str, ...] = ("vector",)
     folds: int = 5
     precision: float = 0.8
@@ -165,7 +169,7 @@ class TextClassifier:
 
     def row_logits(self, rows: sparse.csr_matrix) -> FloatArray:
         """Return uncalibrated scores of rows of features."""
-        found: FloatArray = self.mix[0] * (np.asarray(rows @ self.weights, np.float64) + self.offset)
+        found: FloatArray = self.mix[0] * linear_scores(rows, self.weights, self.offset, self.features.recipe)
         if self.kernel is not None:
             found = found + self.mix[1] * self.kernel.scores(rows)
         return found
@@ -301,6 +305,14 @@ class TextClassifier:
             raise ModelError(
                 f"the classifier's files do not fit together ({error!r}): restore or retrain it"
             ) from error
+
+
+def linear_scores(
+    rows: sparse.csr_matrix, weights: NDArray[np.floating[Any]], offset: FloatArray, recipe: Recipe
+) -> FloatArray:
+    """Return the linear head's logits; ridge regression tells shares, whose logarithms they are."""
+    found: FloatArray = np.asarray(rows @ weights, np.float64) + offset
+    return np.log(np.maximum(found, _LEAST_SHARE)) if recipe.solver == "ridge" else found
 
 
 def _collect(found: dict[tuple[int, int], float], parts: ngrams.Cut, add: FloatArray) -> None:

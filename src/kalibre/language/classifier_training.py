@@ -13,7 +13,15 @@ from scipy import sparse
 from kalibre.core.errors import ModelError
 from kalibre.language import calibration, collapse, kernel_head, ngrams
 from kalibre.language.calibration import Kind
-from kalibre.language.classifier import Dense, Features, FloatArray, Recipe, TextClassifier, fit_features
+from kalibre.language.classifier import (
+    Dense,
+    Features,
+    FloatArray,
+    Recipe,
+    TextClassifier,
+    fit_features,
+    linear_scores,
+)
 from kalibre.language.vectors import WordVectors
 
 
@@ -131,8 +139,8 @@ def train(
         rows, held = (features.join(one.counts, one.vectors, one.signals) for one in (head, tail))
         weight = class_weights(y[inside], k, recipe)
         for strength in recipe.strength:
-            coefficients, offset = _linear(rows, y[inside], k, weight, strength)
-            linear[strength][outside] = held @ coefficients + offset
+            coefficients, offset = _linear(rows, y[inside], k, weight, strength, recipe.solver)
+            linear[strength][outside] = linear_scores(held, coefficients, offset, recipe)
         if kernel is not None:
             kernel[outside] = _kernel(features, rows, y[inside], k, weight).scores(held)
     strength = min(recipe.strength, key=lambda one: _calibrated_loss(linear[one], y))
@@ -145,7 +153,7 @@ def train(
     features = fit_features(counted.counts, counted.signals, recipe, vectors, dense, rename)
     rows = features.join(counted.counts, counted.vectors, counted.signals)
     weight = class_weights(y, k, recipe)
-    coefficients, offset = _linear(rows, y, k, weight, strength)
+    coefficients, offset = _linear(rows, y, k, weight, strength, recipe.solver)
     last = None if kernel is None else _kernel(features, rows, y, k, weight)
     abstention = calibration.tune_abstention(inner, y, precision=recipe.precision)
     model = TextClassifier(
@@ -162,9 +170,11 @@ def train(
 
 
 def _linear(
-    rows: sparse.csr_matrix, y: NDArray[np.int64], k: int, weight: FloatArray, strength: float
+    rows: sparse.csr_matrix, y: NDArray[np.int64], k: int, weight: FloatArray, strength: float, solver: str
 ) -> tuple[FloatArray, FloatArray]:
-    """Fit a multinomial logistic regression; coefficients of shape (n_features, n_classes)."""
+    """Fit a linear head; coefficients of shape (n_features, n_classes)."""
+    if solver == "ridge":
+        return kernel_head.fit_linear(rows, y, k, weight=weight, ridge=1.0 / strength)
     from sklearn.linear_model import LogisticRegression
 
     # Most hashes stand in no text of a small set: they would only make each step of the solver longer.
@@ -184,7 +194,9 @@ def _kernel(
 ) -> kernel_head.KernelHead:
     recipe = features.recipe
     kept = features.bounds[len(recipe.blocks)]
-    return kernel_head.fit(rows, y, k, kept=kept, weight=weight, gamma=recipe.gamma, ridge=recipe.ridge)
+    return kernel_head.fit(
+        rows, y, k, kept=kept, weight=weight, gamma=recipe.gamma, ridge=recipe.ridge, size=recipe.sketch
+    )
 
 
 def _calibrated_loss(scores: FloatArray, y: NDArray[np.int64]) -> float:

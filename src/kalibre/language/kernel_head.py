@@ -19,7 +19,6 @@ from scipy import sparse
 from kalibre.core.errors import ModelError
 
 FloatArray = NDArray[np.float64]
-SKETCH = 1_024
 _AT_ONCE = 512
 
 
@@ -39,6 +38,8 @@ class KernelHead:
         How fast likeness falls with distance.
     kept
         Features from here on stand in the rows as they are.
+    size
+        Numbers of a sketch.
     sharpness
         Scores are shares of classes; this times them is a logit.
     """
@@ -48,11 +49,12 @@ class KernelHead:
     base: FloatArray
     gamma: float
     kept: int
+    size: int = 1_024
     sharpness: float = 4.0
 
     def scores(self, design: sparse.csr_matrix) -> FloatArray:
         """Return logits, shape (n_texts, n_classes)."""
-        rows = sketch(design, self.kept)
+        rows = sketch(design, self.kept, self.size)
         found = np.empty((rows.shape[0], self.alpha.shape[1]))
         for first in range(0, rows.shape[0], _AT_ONCE):
             near = likeness(rows[first : first + _AT_ONCE], self.rows, self.gamma)
@@ -61,7 +63,7 @@ class KernelHead:
 
     def slope(self, row: sparse.csr_matrix, direction: FloatArray) -> FloatArray:
         """Return how fast `scores @ direction` rises with each number of one row's sketch, its length held fixed."""
-        added = _added(row, self.kept)[0]
+        added = _added(row, self.kept, self.size)[0]
         length = float(np.linalg.norm(added))
         if not length:
             return np.zeros(len(added))
@@ -72,11 +74,11 @@ class KernelHead:
 
     def spread(self, slope: FloatArray, features: NDArray[np.int64]) -> FloatArray:
         """Return the slope of each of some features, from that of the sketch."""
-        at, sign = _places(self.kept)
+        at, sign = _places(self.kept, self.size)
         before = features < self.kept
         inner = np.where(before, features, 0)
         found: FloatArray = np.where(
-            before, slope[at[inner]] * sign[inner], slope[np.where(before, 0, SKETCH + features - self.kept)]
+            before, slope[at[inner]] * sign[inner], slope[np.where(before, 0, self.size + features - self.kept)]
         )
         return found
 
@@ -88,48 +90,49 @@ class KernelHead:
             "kernel_top": top.astype(np.float32),
             "kernel_alpha": self.alpha.astype(np.float32),
             "kernel_base": self.base,
-            "kernel_shape": np.array([self.gamma, self.kept, self.sharpness]),
+            "kernel_shape": np.array([self.gamma, self.kept, self.size, self.sharpness]),
         }
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> KernelHead:
         """Read what `arrays` gave."""
         rows = arrays["kernel_rows"].astype(np.float32) / np.float32(127.0) * arrays["kernel_top"]
-        gamma, kept, sharpness = arrays["kernel_shape"].tolist()
-        return cls(rows, arrays["kernel_alpha"].astype(np.float64), arrays["kernel_base"], gamma, int(kept), sharpness)
+        gamma, kept, size, sharpness = arrays["kernel_shape"].tolist()
+        alpha = arrays["kernel_alpha"].astype(np.float64)
+        return cls(rows, alpha, arrays["kernel_base"], gamma, int(kept), int(size), sharpness)
 
 
 @cache
-def _places(kept: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _places(kept: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the sketch's number that each feature is added to, and its sign: by hash, so nothing is stored."""
     feature = np.arange(kept, dtype=np.uint32)
     mixed = (feature ^ (feature >> np.uint32(16))) * np.uint32(0x7FEB352D)
     mixed = (mixed ^ (mixed >> np.uint32(15))) * np.uint32(0x846CA68B)
     mixed ^= mixed >> np.uint32(16)
     sign = np.where(mixed & np.uint32(1), 1.0, -1.0).astype(np.float32)
-    return ((mixed >> np.uint32(1)) % np.uint32(SKETCH)).astype(np.int64), sign
+    return ((mixed >> np.uint32(1)) % np.uint32(size)).astype(np.int64), sign
 
 
-def _added(design: sparse.csr_matrix, kept: int) -> NDArray[np.float32]:
-    at, sign = _places(kept)
+def _added(design: sparse.csr_matrix, kept: int, size: int) -> NDArray[np.float32]:
+    at, sign = _places(kept, size)
     # By hand: a product with a matrix of `kept` rows would cost more than the texts' few features.
     row = np.repeat(np.arange(design.shape[0]), np.diff(design.indptr))
     first = design.indices < kept
     feature = design.indices[first]
-    size = SKETCH + design.shape[1] - kept
-    place = row[first] * size + at[feature]
-    rest = row[~first] * size + SKETCH + design.indices[~first] - kept
+    width = size + design.shape[1] - kept
+    place = row[first] * width + at[feature]
+    rest = row[~first] * width + size + design.indices[~first] - kept
     total = np.bincount(
         np.concatenate([place, rest]),
         np.concatenate([design.data[first] * sign[feature], design.data[~first]]),
-        design.shape[0] * size,
+        design.shape[0] * width,
     )
-    return total.reshape(design.shape[0], size).astype(np.float32)
+    return total.reshape(design.shape[0], width).astype(np.float32)
 
 
-def sketch(design: sparse.csr_matrix, kept: int) -> NDArray[np.float32]:
-    """Return rows of length 1: features before `kept` added up by hash into `SKETCH` numbers, the rest as they are."""
-    rows = _added(design, kept)
+def sketch(design: sparse.csr_matrix, kept: int, size: int) -> NDArray[np.float32]:
+    """Return rows of length 1: features before `kept` added up by hash into `size` numbers, the rest as they are."""
+    rows = _added(design, kept, size)
     norm = np.linalg.norm(rows, axis=1, keepdims=True)
     found: NDArray[np.float32] = np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 0)
     return found
@@ -150,6 +153,7 @@ def fit(
     weight: FloatArray,
     gamma: float,
     ridge: float,
+    size: int = 1_024,
 ) -> KernelHead:
     """Fit.
 
@@ -163,6 +167,8 @@ def fit(
         Shape (n_samples,), of each text.
     gamma, ridge
         Of the kernel; of the penalty.
+    size
+        Numbers of a sketch.
 
     Raises
     ------
@@ -176,7 +182,7 @@ def fit(
     """
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-    rows = sketch(design, kept)
+    rows = sketch(design, kept, size)
     base = np.bincount(y, weight, n_classes) / weight.sum()
     system = likeness(rows, rows, gamma)
     system[np.diag_indices_from(system)] += ridge / weight
@@ -184,4 +190,31 @@ def fit(
         factor: Any = cho_factor(system, lower=True, overwrite_a=True)
     except LinAlgError as error:
         raise ModelError(f"the kernel's system cannot be solved ({error}): raise ridge, now {ridge}") from error
-    return KernelHead(rows, cho_solve(factor, np.eye(n_classes)[y] - base), base, gamma, kept)
+    return KernelHead(rows, cho_solve(factor, np.eye(n_classes)[y] - base), base, gamma, kept, size)
+
+
+def fit_linear(
+    design: sparse.csr_matrix, y: NDArray[np.int64], n_classes: int, *, weight: FloatArray, ridge: float
+) -> tuple[FloatArray, FloatArray]:
+    """Fit a linear head by ridge regression in the dual: coefficients of shape (n_features, n_classes) and offset.
+
+    Scores are shares of classes. As good as logistic regression where texts are long, and solved at once, however many
+    features there are.
+
+    Raises
+    ------
+    ModelError
+        If the system cannot be solved.
+    """
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+    base = np.bincount(y, weight, n_classes) / weight.sum()
+    system = (design @ design.T).toarray().astype(np.float64)
+    system[np.diag_indices_from(system)] += ridge / weight
+    try:
+        factor: Any = cho_factor(system, lower=True, overwrite_a=True)
+    except LinAlgError as error:
+        raise ModelError(f"the linear system cannot be solved ({error}): raise ridge, now {ridge}") from error
+    alpha = cho_solve(factor, np.eye(n_classes)[y] - base)
+    coefficients: FloatArray = np.asarray(design.T @ alpha, np.float64)
+    return coefficients, base

@@ -61,10 +61,14 @@ class Finding:
 
 @dataclass
 class Reading:
-    """All that was found in a text, with counts that say how it is written."""
+    """All that was found in a text, with counts that say how it is written.
+
+    `assets` are those that the lexicon knows, with the place where each begins; `spans` those of the clauses.
+    """
 
     findings: list[Finding] = field(default_factory=list)
-    assets: dict[str, int] = field(default_factory=dict)
+    assets: list[tuple[int, str]] = field(default_factory=list)
+    spans: list[tuple[int, int]] = field(default_factory=list)
     clauses: int = 0
     asked: int = 0
     words: int = 0
@@ -197,9 +201,9 @@ def read(text: str, lexicon: Lexicon) -> Reading:
     reading.clauses = len(clauses)
     for number, clause in enumerate(clauses):
         named = _assets(clause, lexicon)
-        for one in named:
-            reading.assets.setdefault(one, number)
-        asset = named[0] if named else asset
+        reading.spans.append((clause[0].start, clause[-1].end))
+        reading.assets += named
+        asset = named[0][1] if named else asset
         _read_clause(clause, number, asset, lexicon, reading, topic)
         standing = [word for word in clause if _stands(word)]
         topic = standing[0] if standing and not any(word.kind == "move" for word in clause) else None
@@ -212,8 +216,8 @@ def read(text: str, lexicon: Lexicon) -> Reading:
     return reading
 
 
-def _assets(clause: list[Word], lexicon: Lexicon) -> list[str]:
-    return [lexicon.assets[word.stem] for word in clause if word.kind == "asset"]
+def _assets(clause: list[Word], lexicon: Lexicon) -> list[tuple[int, str]]:
+    return [(word.start, lexicon.assets[word.stem]) for word in clause if word.kind == "asset"]
 
 
 def _read_clause(

@@ -7,13 +7,20 @@ has the direction of the clauses that speak of it; where rules say that two asse
 from __future__ import annotations
 
 import math
+import re
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.language.sentiment.directions import Reading
+from kalibre.language.text.assets import link
+from kalibre.language.text.tickers import find_tickers
 
 MARKET = "BIST100"
+_NAME = re.compile(r"[A-ZÇĞİÖŞÜ][\w&'’.]*(?:[ -][A-ZÇĞİÖŞÜ][\w&'’.]*)*")
+_WORDS = 4
+"""Words of a company's name at most."""
 _LEAST = 0.05
 _SAID = 0.25
 """What a clause's direction is worth at least, where it contradicts the text's score."""
@@ -36,32 +43,60 @@ def impacts_of(text: str, reading: Reading, score: float) -> list[tuple[str, flo
     score
         The text's score, on the scale of impacts.
     """
-    named = assets_of(text, reading)
-    if not named:
+    said = _said(text, reading)
+    if not said:
         return [(MARKET, round(score, 3))] if abs(score) >= _LEAST else []
-    said = {asset: _said(reading, asset) for asset in named}
-    first = named[0]
+    first = next(iter(said))
+    parted = any(one * two < 0 for one in said.values() for two in said.values())
     found = []
-    parted = any(said[one] * said[two] < 0 for one in named for two in named)
-    for asset in named:
-        if asset == first and not (parted and said[asset] * score < 0):
+    for asset, direction in said.items():
+        if asset == first and not (parted and direction * score < 0):
             value = score
         elif asset == first or parted:
-            value = math.copysign(max(abs(score), _SAID), said[asset]) if said[asset] else 0.0
-        elif said[asset]:
-            value = math.copysign(abs(score), said[asset])
+            value = math.copysign(max(abs(score), _SAID), direction) if direction else 0.0
+        elif direction:
+            value = math.copysign(abs(score), direction)
         else:
             value = 0.5 * score
         found.append((asset, round(float(np.clip(value, -1.0, 1.0)), 3)))
     return found
 
 
-def _said(reading: Reading, asset: str) -> float:
-    return math.tanh(sum(one.weight for one in reading.findings if one.asset == asset))
+def _said(text: str, reading: Reading) -> dict[str, float]:
+    """Return what the clauses that speak of each asset say, the asset named first first.
+
+    A clause that names none goes on about those of the clause before.
+    """
+    named = assets_of(text, reading)
+    said = dict.fromkeys((asset for _, asset in named), 0.0)
+    about: list[str] = []
+    for number, (start, end) in enumerate(reading.spans):
+        about = [asset for place, asset in named if start <= place < end] or about
+        weight = math.tanh(sum(one.weight for one in reading.findings if one.clause == number))
+        for asset in set(about):
+            said[asset] += weight
+    return said
 
 
-def assets_of(text: str, reading: Reading) -> list[str]:
-    """Return the assets that a text names, the first first."""
-    place = dict(reading.assets)
-    found = sorted(place, key=lambda asset: place[asset])
-    return [f"OTHER:{asset}" if asset == "TRY" else asset for asset in found]
+def assets_of(text: str, reading: Reading) -> list[tuple[int, str]]:
+    """Return (place, asset) of what a text names: codes, companies by name, and what the lexicon knows."""
+    places = {one.start: one.symbol for one in find_tickers(text)}
+    for run in _NAME.finditer(text):
+        words = list(re.finditer(r"[^\s-]+", run[0]))
+        at = 0
+        while at < len(words):
+            for last in range(min(at + _WORDS, len(words)), at, -1):
+                symbol = _linked(run[0][words[at].start() : words[last - 1].end()])
+                if symbol:
+                    places.setdefault(run.start() + words[at].start(), symbol)
+                    at = last - 1
+                    break
+            at += 1
+    for place, asset in reading.assets:
+        places.setdefault(place, f"OTHER:{asset}" if asset == "TRY" else asset)
+    return sorted(places.items())
+
+
+@lru_cache(maxsize=8_192)
+def _linked(name: str) -> str | None:
+    return link(name)

@@ -204,7 +204,7 @@ TURKISH = Lexicon(
         ("not", "artir"): ("event", 0.8),
         ("yuz", "guldur"): ("event", 0.7),
         ("hayal", "kirik"): ("event", -0.7),
-        ("yukum", "ertele"): ("event", -0.4),
+        ("ceza", "kes"): ("event", -0.7),
     },
     none=frozenset(
         """

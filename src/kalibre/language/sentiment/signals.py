@@ -84,7 +84,7 @@ def _plain(text: str, reading: Reading) -> list[float]:
     net = sum(one.weight for one in reading.findings)
     good = math.tanh(sum(one.weight for one in reading.findings if one.weight > 0))
     bad = math.tanh(-sum(one.weight for one in reading.findings if one.weight < 0))
-    assets = reading.assets
+    assets = {asset for _, asset in reading.assets}
     glad, sad, sworn = tones(text)
     letters = max(sum(one.isalpha() for one in text[:2_000]), 1)
     return [
@@ -94,7 +94,7 @@ def _plain(text: str, reading: Reading) -> list[float]:
         min(reading.asked, 2) / 2,
         float("?" in text),
         float(bool(assets)),
-        float(bool(assets.keys() & {"USD", "EUR", "GBP", "TRY"})),
+        float(bool(assets & {"USD", "EUR", "GBP", "TRY"})),
         float("BRENT" in assets),
         float("XAU" in assets or "XAG" in assets),
         float("BIST100" in assets),
