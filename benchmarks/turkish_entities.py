@@ -83,7 +83,12 @@ def by_tagger(folds: Folds, lexicon: Lexicon, helper: Tagger | None, running: bo
         tokens, tags = [one.tokens for one in train_part], [one.tags for one in train_part]
         tagger = train(tokens, tags, lexicon=lexicon, helper=helper, running=running)
         found += tagger.tag([one.tokens for one in test])
+        say(f"tagged {len(found)} sentences, lean {tagger.lean}")
     return found
+
+
+def say(done: str) -> None:
+    print(f"{time.process_time():6.0f} s of a core: {done}", file=sys.stderr, flush=True)
 
 
 def wiki_helper(sentences: Sequence[Tagged], test: Sequence[Tagged], lexicon: Lexicon) -> Tagger:
@@ -185,9 +190,12 @@ def measure(quick: bool) -> dict[str, Any]:
         plain, dropped = plain_sentences(tests)
         if quick:
             plain = plain[:60_000]
+        say(f"read {len(plain)} plain sentences")
         lexicon = learn(plain)
+        say("learnt the lexicon")
         learnt = time.perf_counter() - begun
         helper = wiki_helper(wiki_train, sentences, lexicon)
+        say("trained the helper")
         ours = by_tagger(folds, lexicon, helper, running=True)
         wiki_ours = by_tagger(wiki_folds, lexicon, None, running=False)
         wiki_peer, peer = (job.result() for job in peers)
