@@ -35,8 +35,8 @@ LEAST = 0.03
 """Features that weigh less in every tag are not shipped."""
 LIMITS = (
     "Trained on edited text; capitals and headlines are learnt from rewritten sentences. Labels of the sets are "
-    "inconsistent (ABD is an organisation or a place). How far rules are trusted was measured on the half that they were "
-    "tuned on: too high for TIME above all. Organisations known by a list alone have no probability."
+    "inconsistent (ABD is an organisation or a place). How far rules are trusted was measured on the half that they "
+    "were tuned on: too high for TIME above all. Organisations known by a list alone have no probability."
 )
 
 
