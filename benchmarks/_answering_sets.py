@@ -11,6 +11,7 @@ from typing import NamedTuple
 from benchmarks import _turkish as sets
 
 from kalibre.language import near
+from kalibre.language.answering.cloze import cloze
 from kalibre.language.answering.examples import Example
 from kalibre.language.answering.passages import Document, document_key, passages, start_of
 from kalibre.language.base import Passage
@@ -34,13 +35,14 @@ def history(split: str) -> list[Example]:
     ]
 
 
+def grams(text: str) -> set[tuple[str, ...]]:
+    """Return the runs of 12 words of a text."""
+    words = re.findall(r"\w+", text.lower())
+    return {tuple(words[at : at + GRAM]) for at in range(len(words) - GRAM + 1)}
+
+
 def leaks(train: Iterable[str], test: Sequence[str]) -> list[int]:
     """Return which test texts stand in training texts: exactly, nearly (Jaccard), or in runs of 12 words."""
-
-    def grams(text: str) -> set[tuple[str, ...]]:
-        words = re.findall(r"\w+", text.lower())
-        return {tuple(words[at : at + GRAM]) for at in range(len(words) - GRAM + 1)}
-
     given = list(train)
     known = set().union(*map(grams, given)) if given else set()
     found = {one.test_index for one in near.overlap(given, test)}
@@ -122,3 +124,26 @@ def holds(passage: Passage, asked: Asked) -> bool:
     """Say whether a passage holds the answer where it was marked."""
     begin = start_of(passage)
     return passage.document == asked.document and begin <= asked.start and asked.end <= begin + len(passage.text)
+
+
+@cache
+def own_passages() -> list[Passage]:
+    """The passages that hold the answers of the project's own questions."""
+    asked = own_questions()
+    documents = {one.document for one in asked}
+    return [one for one in pool() if one.document in documents and any(holds(one, question) for question in asked)]
+
+
+@cache
+def made() -> list[Example]:
+    """Questions made by cloze out of laws and notices: what the reader learns the style of such texts from.
+
+    Left out are the documents of the project's own questions, and every passage that shares a run of 12 words with one
+    that holds an answer of these.
+    """
+    judged = {one.document for one in own_questions()}
+    assert judged, "the project's own questions are not here: their documents could not be left out"
+    held = set().union(*(grams(one.text) for one in own_passages()))
+    return cloze(
+        one for one in pool() if one.source != "history" and one.document not in judged and not grams(one.text) & held
+    )

@@ -20,6 +20,7 @@ from kalibre.core.errors import LanguageError, ModelError
 from kalibre.language.answering import fitting, reading
 from kalibre.language.answering.examples import Example
 from kalibre.language.answering.passages import windows
+from kalibre.language.answering.places import BUCKETS
 from kalibre.language.answering.training import RIGHT, Trained, train_stages
 from kalibre.language.base import Span
 from kalibre.language.bundle import LanguageBundle
@@ -210,6 +211,6 @@ def from_bundle(bundle: LanguageBundle) -> FastReader:
         thresholds = {str(key): float(value) for key, value in settings["thresholds"].items()}
     except (ValueError, KeyError, TypeError, IndexError, OSError, lzma.LZMAError, lgb.basic.LightGBMError) as error:
         raise ModelError(f"{bundle.version} cannot be read as a reader ({error}): restore or retrain it") from error
-    if lexical.shape != (3, reading.BUCKETS + 1) or not math.isfinite(slope[0]):
+    if lexical.shape != (3, BUCKETS + 1) or not math.isfinite(slope[0]):
         raise ModelError(f"{bundle.version} holds arrays of shape {lexical.shape}: restore or retrain it")
     return FastReader(bundle.version, thresholds, reading.Rarity(rarity), lexical, slope, trees)

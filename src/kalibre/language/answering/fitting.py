@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.language.answering import reading
-from kalibre.language.answering.reading import BUCKETS
+from kalibre.language.answering.places import BUCKETS
 
 Floats = NDArray[np.float32]
 KEPT = 0.3

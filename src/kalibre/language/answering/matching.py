@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.language.answering.question import Question
-from kalibre.language.answering.words import NUMBER, POINT, SUFFIX, WIDTH, Units
+from kalibre.language.answering.words import NUMBER, SUFFIX, Units
 
 Floats = NDArray[np.float32]
 APART = 8
@@ -190,6 +190,3 @@ def _shift(values: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
     elif by < 0:
         moved[:by] = values[-by:]
     return moved
-
-
-__all__ = ["POINT", "WIDTH", "Pair", "pair", "place_features", "sentence_features", "similarities"]

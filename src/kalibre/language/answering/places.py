@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from kalibre.language.answering.matching import Pair, place_features
 from kalibre.language.answering.question import Question
-from kalibre.language.answering.words import POINT, PREFIX, SUFFIX, Units, hashed
+from kalibre.language.answering.words import NUMBER, POINT, PREFIX, Units, hashed
 
 Floats = NDArray[np.float32]
 BUCKETS = 1 << 17
 """Columns of the lexical models."""
 
-_MARKS = {",": 4, ".": 5, "(": 6, ")": 7, ";": 8, ":": 9, "-": 10, "–": 10, "!": 5, "?": 5}
+_MARKS = {",": 4, ".": 5, "(": 6, ")": 7, ";": 8, ":": 9, "-": 10, "–": 10, "!": 5, "?": 5, "%": 13}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +54,16 @@ def places(laid: Pair, rare: Floats) -> Places:
         "roman": shapes[:, 5],
     }
     return Places(laid, around, channels)
+
+
+def register(found: Places) -> tuple[float, float, float]:
+    """Return what kind of text a passage is: how rare its words are, and its shares of numbers and of capitals."""
+    passage = found.laid.passage
+    return (
+        float(found.channels["rare"].mean()),
+        float((passage.kinds == NUMBER).mean()),
+        float(passage.shapes[:, 0].mean()),
+    )
 
 
 def marks(passage: Units) -> Floats:
@@ -108,7 +118,7 @@ def table(found: Places, chosen: NDArray[np.int64], sentence_score: Floats, lexi
         (score - sentence_score.max())[chosen],
         *(one[chosen].astype(np.float32) for one in (ranks[sentence], index - first_unit, last_unit - index)),
     ]
-    ask = _asked(question)
+    ask = (*_asked(question), *register(found))
     columns += [np.full(len(chosen), value, np.float32) for value in ask]
     agrees = channels["ending"] == ask[1]
     columns += [agrees[chosen]]
@@ -178,6 +188,3 @@ def lexical_columns(found: Places, chosen: NDArray[np.int64]) -> NDArray[np.int6
         ]
         rows.append([_bucket(name) for name in names])
     return np.array(rows, np.int64).reshape(len(rows), 21 if rows else 0)
-
-
-__all__ = ["BUCKETS", "SUFFIX", "Places", "lexical_columns", "marks", "places", "table"]

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.language.answering.matching import pair, sentence_features
-from kalibre.language.answering.places import BUCKETS, Places, lexical_columns, places, table
+from kalibre.language.answering.places import Places, lexical_columns, places, register, table
 from kalibre.language.answering.question import analyse
 from kalibre.language.answering.spans import candidates, features
 from kalibre.language.answering.words import POINT, PREFIX, Units, hashed, units
@@ -24,14 +23,6 @@ SENTENCES = 3
 """Sentences of a passage that are read closely."""
 
 HEADS = ("start", "end", "inside")
-
-
-class Scorer(Protocol):
-    """Trees: a score per row."""
-
-    def predict(self, rows: Any, **options: Any) -> Any:
-        """Return a score per row."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,15 +150,13 @@ def doubt_features(sighting: Sighting, close: Close, offered: Offer, worth: Floa
         float((matched[capital] > 0).mean()) if capital.any() else 1.0,
         float((matched[number] > 0).mean()) if number.any() else 1.0,
         float((laid.weight * (matched >= 0.999)).sum()), float(len(laid.passage)), float(len(laid.question.units)),
-        float(close.scores.max()), float(np.sort(close.scores)[-2]) if len(close.scores) > 1 else 0.0,
+        *register(sighting.found), float(close.scores.max()),
+        float(np.sort(close.scores)[-2]) if len(close.scores) > 1 else 0.0,
     ]  # fmt: skip
     return np.concatenate([np.array(extra, np.float32), sighting.sentences[sentence], best_row[:23]]).astype(np.float32)
 
 
 def blend(worth: Floats, hits: Floats) -> Floats:
-    """Return what a candidate is chosen by: half its expected F1, half its probability of an exact match."""
+    """Return what a candidate is chosen by: its expected F1, and how likely it is exact."""
     result: Floats = (0.6 * worth + 0.4 * hits).astype(np.float32)
     return result
-
-
-__all__ = ["BUCKETS", "HEADS", "Close", "Offer", "Rarity", "Scorer", "Sighting", "blend", "choose", "doubt_features"]

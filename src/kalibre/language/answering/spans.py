@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kalibre.language.answering.places import Places
+from kalibre.language.answering.places import Places, register
 from kalibre.language.answering.words import POINT, SUFFIX
 
 Floats = NDArray[np.float32]
@@ -50,7 +50,7 @@ def candidates(found: Places, chosen: NDArray[np.int64], logits: Floats, *, limi
 
 def _opens(found: Places, chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
     mark = found.channels["mark"][chosen]
-    opens: NDArray[np.bool_] = (mark == 6) | (mark == 11)
+    opens: NDArray[np.bool_] = (mark == 6) | (mark == 11) | (mark == 13)
     return opens
 
 
@@ -121,6 +121,6 @@ def features(
         np.full(len(spans), ask_end), begin - begins[begin], stops[end] - 1 - end,
         found.around[begin, 0:1].ravel(), *found.around[begin][:, (1, 2, 3, 4, 10, 12, 14)].T,
         *found.around[end][:, (1, 2, 3, 11, 13)].T, found.around[begin, -2], found.around[end, -1],
-        np.full(len(spans), len(asked)),
+        np.full(len(spans), len(asked)), *(np.full(len(spans), value) for value in register(found)),
     ]  # fmt: skip
     return np.column_stack(columns).astype(np.float32)

@@ -37,9 +37,11 @@ class Trained:
 
     Attributes
     ----------
-    sight_probability, sight_right
-        Of every training question over its own and over a wrong passage, cross-fitted: the probability that the answer
-        is right, and whether it was.
+    probability, right, own
+        Of every training question over its own and over a wrong passage: the cross-fitted probability that the answer
+        is right, whether it was, and whether the passage was its own.
+    held_out
+        Cross-fitted `f1` and `exact` over the questions' own passages.
     """
 
     rarity: reading.Rarity

@@ -41,12 +41,12 @@ def test_a_span_is_a_piece_of_its_passage(reader, unseen):
         assert len({(span.passage, span.start, span.end) for span in spans}) == len(spans)
 
 
-def test_the_passage_that_speaks_of_it_comes_first(reader, unseen):
-    other = "Liman müdürlüğü fırtına nedeniyle seferleri durdurdu. Karar akşam saatlerinde duyuruldu."
+def test_the_passage_that_speaks_of_it_comes_first(reader, unseen, world):
+    asked = [one for one in unseen if one.question[0] != "Ö"]  # those name the person
 
-    first = [reader.read(one.question, [other, one.context])[0].passage for one in unseen]
+    first = [reader.read(one.question, [world[at].context, one.context])[0].passage for at, one in enumerate(asked)]
 
-    assert sum(first) / len(first) > 0.9
+    assert sum(first) / len(first) > 0.6
 
 
 @pytest.mark.parametrize("question", ["", "   ", "?!…", "👍👍", "\u202e\u202e", "\x00", "\ud800"])
@@ -59,13 +59,14 @@ def test_a_passage_without_a_word_has_no_answer(reader, passage):
     assert reader.read("Ankara ne zaman başkent oldu?", [passage]) == []
 
 
-def test_a_long_passage_is_read_to_its_end(reader, unseen):
-    one = unseen[0]
-    rest = "Kıyı boyunca esen yel dün akşam dindi ve tekneler yeniden denize açıldı. " * 400
+def test_a_long_passage_is_read_to_its_end(reader, unseen, world):
+    rest = " ".join(one.context for one in world[:150])
+    asked = [one for one in unseen if one.question[0] != "Ö"][:10]
 
-    found = reader.read(one.question, [rest + one.context], limit=1)[0]
+    found = [reader.read(one.question, [f"{rest} {one.context}"], limit=1)[0] for one in asked]
 
-    assert found.start > len(rest) - 10
+    assert len(rest) > 3 * fast.WINDOW
+    assert sum(one.start > len(rest) for one in found) >= 5
 
 
 def test_too_large_a_passage_is_refused(reader):
