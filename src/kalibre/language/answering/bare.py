@@ -1,17 +1,29 @@
 """An answer without the case that its sentence gave it: `Adalet Bakanının` is `Adalet Bakanı`, `üç aydır` is `üç ay`.
 
-Only endings are taken off that can hardly be anything else: those behind an apostrophe, the cases behind a possessive
-(`-sının`, `-ına`, `-ından`, `-ınca`), ablative, locative and copula of longer words. The rest is a piece of the text.
+Only endings are taken off that can hardly be anything else: those behind an apostrophe, behind a counted measure
+(`otuz günlük`) and behind a plural, the cases behind a possessive (`-sının`, `-ına`, `-ından`, `-ınca`), ablative,
+locative and copula of longer words. The rest is a piece of the text.
 """
 
 from __future__ import annotations
 
 import re
 
-_POSSESSED = re.compile(r"(?<=[ıiuü])n(?:[ıiuü]n|[ae]|[ıiuü]|d[ae]n?|c[ae]|l[ae])(?:d[ıiuü]r)?$")
-_PLAIN = re.compile(r"(?<=\w\w)(?:[dt][ıiuü]r|[dt][ae]n|[dt][ae]|yl[ae]|n[ıiuü]n)$")
-_APOSTROPHE = re.compile(r"(?<=\w)['’‘`´ʼ][^\W\d_]{1,9}$")
-_LEAST = 6
+_NUMERAL = r"(?:bir|iki|üç|dört|beş|altı|yedi|sekiz|dokuz|on|yirmi|otuz|kırk|elli|altmış|yetmiş|seksen|doksan|yüz|bin)"
+_MEASURE = r"(?:gün|ay|yıl|sene|hafta|saat|kişi|üye|pay|hisse|ortak|kat|lira)"
+_ENDINGS = tuple(
+    re.compile(ending)
+    for ending in (
+        r"(?<=\w)(?P<case>['’‘`´ʼ][^\W\d_]{1,9})$",
+        rf"(?:\d|\b\w*{_NUMERAL}) (?:(?:iş|takvim) )?{_MEASURE}(?P<case>[^\W\d_]{{1,6}})$",
+        r"[^\W\d_]l[ae]r(?P<case>[ae]|d[ae]n?|l[ae])$",
+        r"[^\W\d_]{3}[ıiuü](?P<case>n(?:[ıiuü]n|[ae]|[ıiuü]|d[ae]n?|c[ae]|l[ae])(?:d[ıiuü]r)?)$",
+        r"[^\W\d_]{2}(?P<case>[dt][ıiuü]r)$",
+        r"[^\W\d_]{6}(?P<case>[dt][ae]n?|yl[ae]|n[ıiuü]n)$",
+    )
+)
+_LONGEST = 80
+"""Characters from its end on that the ending of an answer can depend on."""
 
 
 def bare_end(text: str, start: int, end: int) -> int:
@@ -22,17 +34,9 @@ def bare_end(text: str, start: int, end: int) -> int:
     >>> [one[: bare_end(one, 0, len(one))] for one in ("Adalet Bakanının", "Kars'a", "üç aydır", "gemi adamı")]
     ['Adalet Bakanı', 'Kars', 'üç ay', 'gemi adamı']
     """
-    answer = text[start:end]
-    found = _APOSTROPHE.search(answer)
-    if found:
-        return start + found.start()
-    word = re.search(r"[^\W\d_]+$", answer)
-    if word is None:
-        return end
-    found = _POSSESSED.search(word.group())
-    if found and found.start() >= 4:
-        return start + word.start() + found.start()
-    found = _PLAIN.search(word.group())
-    if found and (found.start() >= _LEAST or found.group()[-1] == "r"):
-        return start + word.start() + found.start()
+    tail = text[max(start, end - _LONGEST) : end]
+    for ending in _ENDINGS:
+        found = ending.search(tail)
+        if found:
+            return end - len(tail) + found.start("case")
     return end
