@@ -96,7 +96,7 @@ class Answerer:
                 passage=first.passage,
                 start=first.start,
                 end=first.end,
-                abstained=f"unsure: the likeliest answer is right by {first.probability:.0%}, not {self.threshold:.0%}",
+                abstained=f"unsure: the likeliest answer is right with {first.probability:.0%}, {self.threshold:.0%} is needed",
                 model=self.version,
             )
         return first
