@@ -96,7 +96,8 @@ class Answerer:
                 passage=first.passage,
                 start=first.start,
                 end=first.end,
-                abstained=f"unsure: the likeliest answer is right with {first.probability:.0%}, {self.threshold:.0%} is needed",
+                abstained=f"unsure: the likeliest answer is right with {first.probability:.0%}, "
+                f"{self.threshold:.0%} is needed",
                 model=self.version,
             )
         return first
