@@ -35,16 +35,16 @@ SEED, FOLDS = 7, 10
 TWEETS = replace(
     fast.RECIPE,
     blocks=(
-        Block("char", 2, 6, bits=17),
-        Block("word", 1, 2, cut=5, bits=16, scale=0.7),
-        Block("word", 1, 2, bits=16, scale=0.5),
+        Block("char", 2, 6, bits=20),
+        Block("word", 1, 2, cut=5, bits=18, scale=0.7),
+        Block("word", 1, 2, bits=18, scale=0.5),
     ),
     vector_scale=1.0,
     dense_scale=0.4,
     solver="ridge",
     strength=(2.0,),
     ridge=0.2,
-    sketch=4_096,
+    sketch=8_192,
     balance=0.5,
     folds=3,
 )

@@ -39,6 +39,8 @@ class Recipe:
         Of n-grams.
     vector_scale, dense_scale
         Of the mean word vector and of the signals; 0 leaves them out.
+    rarity_power
+        How much rare features count: the power of the inverse document frequency.
     solver, strength
         The linear head: `logistic` or `ridge` regression, and the inverse of its penalty; several are tried inside the
         training part.
@@ -55,6 +57,7 @@ class Recipe:
     blocks: tuple[Block, ...]
     vector_scale: float = 1.0
     dense_scale: float = 0.5
+    rarity_power: float = 1.0
     solver: Literal["logistic", "ridge"] = "logistic"
     strength: tuple[float, ...] = (1.0,)
     balance: float = 0.5
@@ -131,7 +134,9 @@ def fit_features(
     rename: ngrams.Rename | None = None,
 ) -> Features:
     """Learn rarities and the signals' mean and spread from the training texts (no labels are looked at)."""
-    found = Features(recipe, tuple(ngrams.rarity(one) for one in counted), vectors, dense, rename)
+    found = Features(
+        recipe, tuple(ngrams.rarity(one, power=recipe.rarity_power) for one in counted), vectors, dense, rename
+    )
     if signals is None:
         return found
     middle = signals.mean(axis=0)

@@ -193,11 +193,11 @@ def _portions(texts: Sequence[str]) -> list[tuple[int, int]]:
     return bounds
 
 
-def rarity(found: sparse.csr_matrix, *, least: int = 2) -> NDArray[np.float32]:
-    """Return each feature's inverse document frequency; 0 where fewer than `least` texts have it."""
+def rarity(found: sparse.csr_matrix, *, least: int = 2, power: float = 1.0) -> NDArray[np.float32]:
+    """Return each feature's inverse document frequency to a power; 0 where fewer than `least` texts have it."""
     n = found.shape[0]
     seen = np.bincount(found.indices, minlength=found.shape[1])
-    weight = np.log((1.0 + n) / (1.0 + seen)) + 1.0
+    weight = (np.log((1.0 + n) / (1.0 + seen)) + 1.0) ** power
     return np.where(seen >= least, weight, 0.0).astype(np.float32)
 
 

@@ -24,6 +24,7 @@ RECIPE = Recipe(
     blocks=(Block("word", 1, 1, bits=17), Block("word", 1, 2, cut=5, bits=17)),
     vector_scale=0.0,
     dense_scale=0.0,
+    rarity_power=1.5,
     solver="ridge",
     strength=(5.0,),
     folds=3,
