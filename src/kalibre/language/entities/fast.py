@@ -235,7 +235,8 @@ def train(
         trusted = from_bundle(shipped("entities", "fast")).trusted
     cuts = _with_rewritten(cuts, seed)
     recipe = replaced(recipe, seed=seed)
-    made = taggers.train([words for words, _ in cuts], [marks for _, marks in cuts], lexicon=lexicon, recipe=recipe)
+    words, marks = [words for words, _ in cuts], [marks for _, marks in cuts]
+    made = taggers.train(words, marks, lexicon=lexicon, recipe=recipe, lean=True)
     settings = {
         "types": sorted({tag[2:] for tag in made.crf.tags if tag != "O"}),
         "trust": [made.trust.slope, made.trust.shift],

@@ -123,3 +123,15 @@ def test_calibration_mends_overconfidence():
     assert trust(0.95) == pytest.approx(0.725, abs=0.06)
     assert trust(0.55) == pytest.approx(0.525, abs=0.06)
     assert calibrated([])(0.3) == pytest.approx(0.3)
+
+
+def test_a_lean_is_chosen_out_of_fold_only_where_asked():
+    made = sentences(200)
+    # Half of the names are left unmarked in half of the sentences: the field then tells too few.
+    tags = [["O"] * len(one) if place % 2 else one for place, (_, one) in enumerate(made)]
+    tokens = [one for one, _ in made]
+    plain, leaning = train(tokens, tags), train(tokens, tags, lean=True)
+    assert plain.lean == 0
+    assert leaning.lean >= 0
+    told = [sum(len(found) for found in tagger.tag(tokens)) for tagger in (plain, leaning)]
+    assert told[1] >= told[0]
