@@ -95,7 +95,7 @@ def main() -> int:
     print(f"lexicon after {time.perf_counter() - begun:.0f} s", flush=True)
     trust = trusted()
     tokens, tags = [one.tokens for one in sentences], [one.tags for one in sentences]
-    bundle = train(tokens, tags, lexicon=lexicon, trusted=trust, least=LEAST)
+    bundle = train(tokens, tags, lexicon=lexicon, trusted=trust, least=LEAST, lean=True)
     model = from_bundle(bundle)
     card = {
         "what": "Organisations, people and places by a conditional random field; amounts, times, tickers by rules",

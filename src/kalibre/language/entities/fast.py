@@ -199,6 +199,7 @@ def train(
     trusted: Mapping[str, float] | None = None,
     recipe: Recipe = RECIPE,
     least: float = 0.0,
+    lean: bool = False,
     seed: int = 0,
     card: Mapping[str, Any] | None = None,
 ) -> LanguageBundle:
@@ -218,6 +219,8 @@ def train(
         Of the field, and of everything drawn.
     least
         Features that weigh less, in every tag, are left out of what is stored.
+    lean
+        See `tagger.train`.
     card
         Of the bundle.
 
@@ -236,7 +239,7 @@ def train(
     cuts = _with_rewritten(cuts, seed)
     recipe = replaced(recipe, seed=seed)
     words, marks = [words for words, _ in cuts], [marks for _, marks in cuts]
-    made = taggers.train(words, marks, lexicon=lexicon, recipe=recipe, lean=True)
+    made = taggers.train(words, marks, lexicon=lexicon, recipe=recipe, lean=lean)
     settings = {
         "types": sorted({tag[2:] for tag in made.crf.tags if tag != "O"}),
         "trust": [made.trust.slope, made.trust.shift],
