@@ -212,7 +212,7 @@ class TextClassifier:
             at = np.minimum(np.searchsorted(index, feature + bounds[number]), max(len(index) - 1, 0))
             here = index[at] == feature + bounds[number] if len(index) else np.zeros(len(at), np.bool_)
             times = np.bincount(at[here], minlength=len(index))
-            add = np.bincount(word[here], value[at[here]] / times[at[here]], len(parts.words))
+            add = np.bincount(word[here], value[at[here]] / times[at[here]], len(parts.words)).astype(np.float64)
             _collect(found, parts, add)
         part = len(recipe.blocks)
         vectors = self.features.vectors
