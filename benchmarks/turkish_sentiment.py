@@ -131,8 +131,8 @@ def weak(texts: list[str], y: Any, vectors: Any) -> None:
     order = score.argsort().argsort()
     auc = (order[up].sum() - up.sum() * (up.sum() - 1) / 2) / (up.sum() * (~up).sum())
     print(
-        f"\nweak labels (diagnosis only): {len(short):,} texts that the model has not seen, AUC of the score against the "
-        f"label {auc:.3f}"
+        f"\nweak labels (diagnosis only): {len(short):,} texts that the model has not seen, AUC of the score against "
+        f"the label {auc:.3f}"
     )
 
 
