@@ -36,6 +36,7 @@ def main() -> int:
         groups=near.groups(texts, 0.7),
         seed=SEED,
         card={
+            "trained_until": "2026-06-12",
             "trained_on": f"{len(rows):,} Turkish headlines, notes and forum posts of the project's own labelled set "
             "(benchmarks/labels/headlines.jsonl, docs/labelling-guide.md)",
             "labels": "two blind passes by language models under a written guide, a third where they differed",
