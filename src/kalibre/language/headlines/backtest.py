@@ -177,9 +177,10 @@ def _against(
 
 def _verdict(low: float, high: float, p: float, placebos: int) -> tuple[Verdict, str]:
     told = f"gain between {low:+.5f} and {high:+.5f} nats a forecast, placebo p {p:.2f}"
+    # Extra columns alone move the loss a little either way: the true ones have to stand outside what placebos do.
     if low > 0 and p <= max(0.05, 1 / (1 + placebos)):
         return "helps", told
-    if high < 0:
+    if high < 0 and p >= min(0.95, placebos / (1 + placebos)) + 1e-9:
         return "hurts", told
     return "cannot tell", f"{told}: no difference can be told from chance"
 

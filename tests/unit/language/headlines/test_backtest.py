@@ -9,7 +9,7 @@ from kalibre.bars.calendars import get_calendar
 from kalibre.core.bars import Bars
 from kalibre.core.settings import Settings
 from kalibre.core.text_events import HeadlineScore
-from kalibre.language.headlines.backtest import NewsBacktest, news_backtest
+from kalibre.language.headlines.backtest import NewsBacktest, _verdict, news_backtest
 
 HOUR = 3_600_000
 START = 1_600_000_000_000 // HOUR * HOUR
@@ -105,3 +105,17 @@ def test_too_few_headlines_prove_nothing() -> None:
     found = _judged(bars, scores[:20])
     assert found.verdict == "cannot tell"
     assert "20 stories" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "verdict"),
+    [
+        (0.01, 0.02, 0.05, "helps"),
+        (0.01, 0.02, 0.10, "cannot tell"),  # a placebo does as well
+        (-0.02, -0.01, 1.0, "hurts"),
+        (-0.02, -0.01, 0.95, "cannot tell"),  # a placebo does as badly
+        (-0.01, 0.01, 0.05, "cannot tell"),
+    ],
+)
+def test_a_verdict_stands_outside_what_placebos_do(low: float, high: float, p: float, verdict: str) -> None:
+    assert _verdict(low, high, p, 19)[0] == verdict
