@@ -162,7 +162,7 @@ def test_a_replay_is_traded_as_it_is_played(home: Path, tmp_path: Path) -> None:
         open_log(f"sqlite:///{played}/kalibre_home/log.sqlite") as log,
         staying(played, "paper", "--follow") as paper,
     ):
-        with staying(played, *replay, "--speed", "100000x") as killed:
+        with staying(played, *replay, "--speed", "20000x") as killed:
             wait_for(log, lambda: played_bars(log) >= 60, killed, paper)
             killed.kill()
         assert 60 <= played_bars(log) < 500
