@@ -112,8 +112,8 @@ def main() -> int:
     results = scored([one.text for one in told], scorer=scorer, universe=["BIST100"])
     scores = [
         (when, what)
-        for one, (score, reuse) in zip(told, results, strict=True)
-        for when, _, what in score_events(one, score, reuse, known_ms(one.published, XIST))
+        for one, (score, _) in zip(told, results, strict=True)
+        for when, _, what in score_events(one, score, known_ms(one.published, XIST))
     ]
     print(f"{len(scores):,} scores in {time.perf_counter() - started:.0f} s\n")
     rows = {

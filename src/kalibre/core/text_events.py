@@ -44,4 +44,3 @@ class HeadlineScore(Payload, frozen=True, kw_only=True):
     confidence: float
     horizon: Horizon | None
     model: str
-    reused: Literal["", "exact", "near"] = ""

@@ -41,6 +41,11 @@ class _Live:
     impact: float
     half_life_ms: int
 
+    @property
+    def place(self) -> tuple[int, tuple[str, str, str], float, float]:
+        """Where it stands among others, whatever came in first."""
+        return self.time_ms, self.order, self.weight, self.impact
+
 
 class NewsFeatures:
     """Folds headline scores, bar by bar; `batch` is `at` in a loop.
@@ -97,7 +102,7 @@ class NewsFeatures:
         """
         total = weights = 0.0
         wrong = 1.0
-        for one in sorted(self._newest(close_ms), key=lambda one: (one.time_ms, one.order)):
+        for one in sorted(self._newest(close_ms), key=lambda one: one.place):
             age = close_ms - one.time_ms
             if age > LIVES * one.half_life_ms:
                 continue
@@ -112,7 +117,7 @@ class NewsFeatures:
         kept: dict[tuple[str, str], list[_Live]] = {}
         for key, reports in self._live.items():
             known = [one for one in reports if one.time_ms <= close_ms]
-            newest = max(known, key=lambda one: (one.time_ms, one.order), default=None)
+            newest = max(known, key=lambda one: one.place, default=None)
             seen = [] if newest is None or close_ms - newest.time_ms > LIVES * newest.half_life_ms else [newest]
             if left := seen + [one for one in reports if one.time_ms > close_ms]:
                 kept[key] = left
@@ -124,7 +129,7 @@ class NewsFeatures:
         for reports in self._live.values():
             known = [one for one in reports if one.time_ms <= close_ms]
             if known:
-                found.append(max(known, key=lambda one: (one.time_ms, one.order)))
+                found.append(max(known, key=lambda one: one.place))
         return found
 
 

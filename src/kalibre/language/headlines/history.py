@@ -79,8 +79,8 @@ def dated_scores(
     results = scored([one.text for one in told], universe=settings.language.universe or None, scorer=scorer)
     events = [
         event
-        for one, (score, reuse) in zip(told, results, strict=True)
-        for event in score_events(one, score, reuse, known_ms(one.published, calendar))
+        for one, (score, _) in zip(told, results, strict=True)
+        for event in score_events(one, score, known_ms(one.published, calendar))
     ]
     return DatedScores([(when, score) for when, _, score in events], scorer.version, until)
 

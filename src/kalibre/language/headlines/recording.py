@@ -78,10 +78,11 @@ def record(
         )
         events.append(new_event(f"{headline.source}|{name}", published, said, provenance=_provenance(live_at_ms)))
         known = published if live_at_ms is None else max(published, live_at_ms)
-        for when, key, what in score_events(headline, score, reuse, known):
+        for when, key, what in score_events(headline, score, known):
             # Scored live a second time (after a restart, say), the first time counts: that one could be acted on.
             if live_at_ms is None or log.latest("headline_score", key=key) is None:
-                events.append(new_event(key, when, what, provenance=_provenance(live_at_ms)))
+                # Whether it came out of the cache is about the record, not about what was said.
+                events.append(new_event(key, when, what, provenance=f"{_provenance(live_at_ms)} {reuse}".strip()))
     before = log.head()
     stored = [event for event in log.append(events, writer=WRITER) if event.seq > before]
     return Recorded(
@@ -90,7 +91,7 @@ def record(
     )
 
 
-def score_events(headline: Published, score: Score, reuse: Reuse, known: int) -> list[tuple[int, str, HeadlineScore]]:
+def score_events(headline: Published, score: Score, known: int) -> list[tuple[int, str, HeadlineScore]]:
     """Return what a score says of each asset, as (event time, key, payload); nothing of an abstention."""
     if score.impact is None or score.confidence is None:
         return []
@@ -108,7 +109,6 @@ def score_events(headline: Published, score: Score, reuse: Reuse, known: int) ->
                 confidence=score.confidence,
                 horizon=score.horizon,
                 model=score.model,
-                reused=reuse,
             ),
         )
         for asset, impact in impacts

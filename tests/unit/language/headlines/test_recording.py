@@ -79,12 +79,13 @@ def test_headlines_and_scores_enter_the_log_once(tmp_path: Path) -> None:
         assert (first.headlines, first.scores) == (3, 3)
         again = record(log, told, scored, calendar=XIST)  # type: ignore[arg-type]
         assert (again.headlines, again.scores) == (0, 0)
+        # A second run finds every score in its cache: that is no news.
+        cached = record(log, told, [(score, "exact") for score, _ in scored], calendar=XIST)  # type: ignore[misc]
+        assert (cached.headlines, cached.scores) == (0, 0)
         found = recorded_scores(log)
-    assert [(score.asset, score.impact, score.reused) for _, score in found] == [
-        ("THYAO", 0.5, ""),
-        ("USD", -0.5, "near"),
-        ("XAU", 0.25, "near"),
-    ]
+        kinds = [event.provenance for event in log.read(kinds={"headline_score"})]
+    assert [(score.asset, score.impact) for _, score in found] == [("THYAO", 0.5), ("USD", -0.5), ("XAU", 0.25)]
+    assert kinds == ["archive", "archive near", "archive near"]
     assert found[0][0] == _ms("2023-04-12T08:00:00")
     assert datetime.fromtimestamp(found[1][0] / 1000, tz=UTC).date().isoformat() == "2023-04-13"
 
