@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.language.sentiment.directions import Reading
+from kalibre.language.text.amounts import find_amounts
 from kalibre.language.text.assets import link
 from kalibre.language.text.tickers import find_tickers
 
@@ -79,7 +80,10 @@ def _said(text: str, reading: Reading) -> dict[str, float]:
 
 
 def assets_of(text: str, reading: Reading) -> list[tuple[int, str]]:
-    """Return (place, asset) of what a text names: codes, companies by name, and what the lexicon knows."""
+    """Return (place, asset) of what a text names: codes, companies by name, and what the lexicon knows.
+
+    The unit of an amount (`250 milyon TL`) is none.
+    """
     places = {one.start: one.symbol for one in find_tickers(text)}
     for run in _NAME.finditer(text):
         words = list(re.finditer(r"[^\s-]+", run[0]))
@@ -94,7 +98,10 @@ def assets_of(text: str, reading: Reading) -> list[tuple[int, str]]:
             at += 1
     for place, asset in reading.assets:
         places.setdefault(place, f"OTHER:{asset}" if asset == "TRY" else asset)
-    return sorted(places.items())
+    amounts = [(one.start, one.end) for one in find_amounts(text) if one.type == "MONEY"]
+    return sorted(
+        (place, asset) for place, asset in places.items() if not any(start <= place < end for start, end in amounts)
+    )
 
 
 @lru_cache(maxsize=8_192)
