@@ -17,6 +17,7 @@ from typing import Final, Literal
 import msgspec
 
 from kalibre.core.errors import LanguageError
+from kalibre.language.headlines._database import opened
 from kalibre.language.headlines.canonical import exact_key, near_key
 from kalibre.language.headlines.score import Score
 
@@ -72,12 +73,7 @@ class ScoreCache:
         self._path = path
         self._lock = threading.Lock()
         try:
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                ":memory:" if path is None else path, timeout=10.0, isolation_level=None, check_same_thread=False
-            )
-            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db = opened(path)
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(_SCHEMA)
         except (sqlite3.Error, OSError) as error:

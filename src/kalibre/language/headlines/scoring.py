@@ -197,7 +197,8 @@ def scorer_of(settings: Settings) -> Scorer:
     universe = language.universe or None
     if not language.endpoint_url:
         return builtin_scorer(language.sentiment, universe)
-    from kalibre.language.headlines.endpoint import Budget, Endpoint, Recording
+    from kalibre.language.headlines.answers import Recording
+    from kalibre.language.headlines.endpoint import Budget, Endpoint
 
     return Endpoint(
         language.endpoint_url,

@@ -9,7 +9,8 @@ import pytest
 from tests.fakes.openai_endpoint import Call, FakeEndpoint, completion, fake_endpoint, line, lines
 
 from kalibre.core.errors import UsageError
-from kalibre.language.headlines.endpoint import Budget, Endpoint, Recording
+from kalibre.language.headlines.answers import Recording
+from kalibre.language.headlines.endpoint import Budget, Endpoint
 from kalibre.language.headlines.scoring import score_headlines
 
 UNIVERSE = ("BIST100", "THYAO", "USD")
