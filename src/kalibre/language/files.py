@@ -11,6 +11,7 @@ from kalibre.core.errors import LanguageError, UsageError
 from kalibre.language.base import SENTIMENTS
 from kalibre.language.bundle import LanguageBundle
 from kalibre.language.rows import read_rows
+from kalibre.language.text.casing import fold
 
 FORMS: Mapping[str, str] = {
     "sentiment": "CSV or JSON lines with text and label (negative, neutral, positive)",
@@ -21,6 +22,12 @@ FORMS: Mapping[str, str] = {
 """What each task is trained on and judged by."""
 
 _LABELS = {"label": ("sentiment", "category", "etiket", "class", "polarity")}
+_SENTIMENT_NAMES = {
+    **dict.fromkeys(("neg", "negatif", "olumsuz"), "negative"),
+    **dict.fromkeys(("neu", "notr", "tarafsiz"), "neutral"),
+    **dict.fromkeys(("pos", "pozitif", "olumlu"), "positive"),
+}
+"""What else sentiments are called, folded."""
 _TEXTS = {"text": ("title", "headline", "metin", "baslik", "başlık", "sentence")}
 
 
@@ -124,21 +131,35 @@ def evaluate_file(
 def labelled(path: Path, allowed: tuple[str, ...] | None) -> tuple[list[str], list[str]]:
     """Read texts and labels.
 
+    Parameters
+    ----------
+    path
+        The file.
+    allowed
+        The labels there may be (`SENTIMENTS`, by their Turkish names too, in letters of any size); None takes any as it
+        is written.
+
+    Returns
+    -------
+    Texts, and as many labels.
+
     Raises
     ------
     LanguageError
         If a label is none of those allowed; the message quotes it and its row.
     """
     rows = read_rows(path, ("text", "label"), also={**_LABELS, **_TEXTS})
-    for place, row in enumerate(rows, start=1):
-        if allowed is not None and row["label"].strip().lower() not in allowed:
+    texts, labels = [row["text"] for row in rows], [row["label"].strip() for row in rows]
+    if allowed is None:
+        return texts, labels
+    for place, label in enumerate(labels, start=1):
+        key = fold(label)
+        labels[place - 1] = _SENTIMENT_NAMES.get(key, key)
+        if labels[place - 1] not in allowed:
             raise LanguageError(
-                f"{str(path)!r}, row {place}: label {row['label'][:40]!r} is none of {', '.join(allowed)}: rename it"
+                f"{str(path)!r}, row {place}: label {label[:40]!r} is none of {', '.join(allowed)}: rename it"
             )
-    lower = allowed is not None
-    return [row["text"] for row in rows], [
-        row["label"].strip().lower() if lower else row["label"].strip() for row in rows
-    ]
+    return texts, labels
 
 
 def types_of(text: str | None) -> dict[str, str] | None:

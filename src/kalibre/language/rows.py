@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from kalibre.core.errors import LanguageError, UsageError
+from kalibre.language.text.casing import fold
 
 LARGEST_BYTES: Final = 512 * 1024 * 1024
+_LONE = re.compile("[\ud800-\udfff]")
+"""Halves of characters, which JSON can spell and no file or terminal can take: they become U+FFFD."""
 
 
 def read_rows(
@@ -21,7 +25,7 @@ def read_rows(
     *,
     also: Mapping[str, Sequence[str]] | None = None,
 ) -> list[dict[str, str]]:
-    """Read rows with named columns.
+    """Read rows with named columns; capitals and blanks in a column's name do not matter.
 
     Parameters
     ----------
@@ -37,9 +41,10 @@ def read_rows(
     Raises
     ------
     UsageError
-        If the file is not there or a column is missing; the message lists what is there.
+        If the file is not there, a column is missing (the message lists what is there) or a required field is empty.
     LanguageError
-        If the file is binary, torn or too large; the message quotes the row.
+        If the file is binary, torn or too large, a row has more fields than columns, or a field is no text; the message
+        quotes the row.
     """
     text = read_text(path)
     match path.suffix.lower():
@@ -118,22 +123,41 @@ def _separated(path: Path, text: str) -> list[Mapping[str, Any]]:
     csv.field_size_limit(LARGEST_BYTES)
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        rows = [row for row in reader if any(row.values())]
+        rows: list[Mapping[Any, Any]] = [row for row in reader if any(row.values())]
     except csv.Error as error:
         raise LanguageError(f"{str(path)!r} is no CSV ({error}): mend the quotes") from error
-    return [{(key or "").strip(): value for key, value in row.items()} for row in rows]
+    for place, row in enumerate(rows, start=1):
+        # What is beyond the columns stands under None: a text with an unquoted separator has moved all behind it.
+        if over := row.get(None):
+            columns = len(reader.fieldnames or ())
+            raise LanguageError(
+                f"{str(path)!r}, row {place}: {len(over) + columns} fields for {columns} columns, the last "
+                f"{over[-1][:40]!r}: put fields that hold {delimiter!r} in quotes"
+            )
+    return rows
 
 
 def _picked(
     path: Path, place: int, row: Mapping[str, Any], names: Mapping[str, Sequence[str]], required: Sequence[str]
 ) -> dict[str, str]:
+    there = {_key(key): row[key] for key in reversed(list(row))}
     found: dict[str, str] = {}
     for name, spellings in names.items():
-        value = next((row[one] for one in spellings if row.get(one) not in (None, "")), None)
+        keys = [_key(one) for one in spellings]
+        value = next((there[key] for key in keys if there.get(key) not in (None, "")), None)
         if value is None and name in required:
+            if any(key in there for key in keys):
+                raise UsageError(f"{str(path)!r}, row {place}: {name!r} is empty: fill it, or leave the row out")
             raise UsageError(
                 f"{str(path)!r}, row {place}: there is no {name!r} among {[str(key) for key in row][:12]}: name the "
                 f"columns {', '.join(required)}"
             )
-        found[name] = "" if value is None else str(value)
+        if isinstance(value, (list, dict)):
+            raise LanguageError(f"{str(path)!r}, row {place}: {name!r} is {str(value)[:40]!r}, no text: give a string")
+        found[name] = "" if value is None else _LONE.sub("\ufffd", str(value))
     return found
+
+
+def _key(name: Any) -> str:
+    """Return a column's name as it is compared."""
+    return fold(str(name).strip())

@@ -37,6 +37,21 @@ def test_the_same_rows_come_out_of_every_form(tmp_path: Path, name: str, content
     assert read_rows(path, ("text", "label"), also=also) == ROWS
 
 
+@pytest.mark.parametrize("head", ["Text,LABEL", " text , label ", "BAŞLIK,ETİKET", "başlık,etiket"])
+def test_letters_of_a_columns_name_do_not_matter(tmp_path: Path, head: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"{head}\nBorsa yükseldi,positive\n", "utf-8")
+    found = read_rows(path, ("text", "label"), also={"text": ("başlık",), "label": ("etiket",)})
+    assert found == [{"text": "Borsa yükseldi", "label": "positive"}]
+
+
+def test_half_a_character_becomes_a_sign_that_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "\\ud83d faiz \\ud83d\\ude00"}\n', "utf-8")
+    (row,) = read_rows(path, ("text",))
+    assert row["text"].encode("utf-8").decode() == "\ufffd faiz 😀"
+
+
 def test_lines_are_rows_of_one_column(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("bir\n\niki\n")
@@ -55,6 +70,14 @@ def test_lines_are_rows_of_one_column(tmp_path: Path) -> None:
         ("a.csv", b"text,label\nx\x00y,z\n", LanguageError, "binary"),
         ("a.csv", b"text,label\n\x81\x8d,z\n", LanguageError, "neither UTF-8 nor Windows-1254"),
         ("a.csv", b"", LanguageError, "holds no row"),
+        ("a.csv", b"text,label\nx,y\n,z\n", UsageError, "row 2: 'text' is empty"),
+        (
+            "a.csv",
+            "text,label\nBanka, kârını artırdı,positive\n".encode(),
+            LanguageError,
+            "row 1: 3 fields for 2 columns",
+        ),
+        ("a.jsonl", b'{"text": ["x"], "label": "y"}\n', LanguageError, "'text' is \"\\['x'\\]\", no text"),
         ("a.xlsx", b"text", UsageError, r"ends in '\.xlsx'"),
     ],
 )
@@ -77,6 +100,10 @@ def test_a_label_that_is_none_is_quoted_with_its_row(tmp_path: Path) -> None:
     path.write_text("text,label\na,Positive\nb,bullish\n")
     with pytest.raises(LanguageError, match="row 2: label 'bullish' is none of negative, neutral, positive"):
         labelled(path, ("negative", "neutral", "positive"))
+    path.write_text("text,label\na,POSİTİVE\nb,OLUMSUZ\nc,Nötr\nd,POSITIVE\n", "utf-8")
+    told = labelled(path, ("negative", "neutral", "positive"))[1]
+    assert told == ["positive", "negative", "neutral", "positive"]
+    path.write_text("text,label\na,Positive\nb,bullish\n")
     assert labelled(path, None) == (["a", "b"], ["Positive", "bullish"])
 
 

@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from kalibre.core.errors import SourceError, UsageError
 from kalibre.language.base import ENTITY_TYPES
+from kalibre.language.rows import read_text
 
 _TAG = re.compile(r"O|[BIESMLU]-\S+")
+_SIGN = re.compile(rf"# +(?:{_TAG.pattern})")
 
 
 class Tagged(NamedTuple):
@@ -21,23 +23,31 @@ class Tagged(NamedTuple):
 
 
 def read_conll(path: Path) -> list[Tagged]:
-    """Read a file; comment lines (`#` alone or with a blank) and `-DOCSTART-` are passed over.
+    """Read a file, in the encodings of `rows.read_text`; comments and `-DOCSTART-` are passed over.
+
+    A comment is a line that begins with `# `, unless it is the sign as a token: `# O`.
+
+    Parameters
+    ----------
+    path
+        A token and, last, its tag a line; sentences apart by an empty line.
 
     Raises
     ------
+    UsageError
+        If the file is not there.
+    LanguageError
+        If it is binary or too large.
     SourceError
-        If it cannot be read, is not UTF-8, holds no sentence, or a line has no tag; the message quotes the line.
+        If it holds no sentence, or a line has no tag; the message quotes the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{str(path)!r} cannot be read as UTF-8 text ({error}): name a CoNLL file") from error
+    text = read_text(path)
     found: list[Tagged] = []
     tokens: list[str] = []
     tags: list[str] = []
     for number, line in enumerate([*text.split("\n"), ""], 1):
         kept = line.strip()
-        if kept == "#" or kept.startswith(("# ", "-DOCSTART-")):
+        if kept.startswith("-DOCSTART-") or (kept[:2] in ("#", "# ") and not _SIGN.fullmatch(kept)):
             continue
         if not kept:
             if tokens:
@@ -56,29 +66,13 @@ def read_conll(path: Path) -> list[Tagged]:
     return found
 
 
-def read_types(said: str) -> dict[str, str]:
-    """Read how a file's types are called here: `ORG=ORGANIZATION,LOC=LOCATION`.
-
-    Raises
-    ------
-    UsageError
-        If a pair is none, or its right side is no type of Kalibre's.
-
-    Examples
-    --------
-    >>> read_types("ORG=ORGANIZATION, GPE=LOCATION")
-    {'ORG': 'ORGANIZATION', 'GPE': 'LOCATION'}
-    """
-    pairs = [pair.strip() for pair in said.split(",") if pair.strip()]
-    found = dict(part for part in (tuple(map(str.strip, pair.split("="))) for pair in pairs) if len(part) == 2)
-    if len(found) != len(pairs) or not found:
-        raise UsageError(f"types {said!r} are no list of pairs: write ORG=ORGANIZATION,LOC=LOCATION")
-    check_types(found)
-    return found
-
-
 def check_types(types_map: Mapping[str, str]) -> None:
     """Refuse a map onto types that Kalibre does not know.
+
+    Parameters
+    ----------
+    types_map
+        A file's types and what they are called here.
 
     Raises
     ------

@@ -4,12 +4,13 @@ import itertools
 
 import pytest
 
-from kalibre.core.errors import SourceError, UsageError
+from kalibre.core.errors import LanguageError, SourceError, UsageError
 from kalibre.language.base import Entity
-from kalibre.language.entities.conll import read_conll, read_types
+from kalibre.language.entities.conll import read_conll
 from kalibre.language.entities.evaluate import evaluate, onto_tokens
 from kalibre.language.entities.metrics import calibration_error, counts, gain, score
 from kalibre.language.entities.tags import Mention, bioes, grammar, iob2, labels, mentions
+from kalibre.language.files import types_of
 
 FILE = """# kaynak: elle yazıldı
 Akpınar\tB-ORG
@@ -84,7 +85,6 @@ def test_file_is_read(path):
         (b"Ankara\n", "line 1 .* is 'Ankara'"),
         (b"Ankara B-LOC\nvar 7\n", "line 2"),
         (b"", "holds no tagged sentence"),
-        (b"\xff\xfe\x00", "cannot be read as UTF-8"),
     ],
 )
 def test_bad_files_are_refused(tmp_path, content, said):
@@ -93,20 +93,38 @@ def test_bad_files_are_refused(tmp_path, content, said):
         read_conll(tmp_path / "bad.conll")
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"Ali\x00 B-PER\n"])
+def test_binary_files_are_refused(tmp_path, content):
+    (tmp_path / "bad.conll").write_bytes(content)
+    with pytest.raises(LanguageError, match=r"bad\.conll"):
+        read_conll(tmp_path / "bad.conll")
+
+
 def test_absent_file_is_refused(tmp_path):
-    with pytest.raises(SourceError, match=r"no\.conll"):
+    with pytest.raises(UsageError, match=r"no\.conll"):
         read_conll(tmp_path / "no.conll")
 
 
-@pytest.mark.parametrize("said", ["", "ORG", "ORG=COMPANY", "=", "ORG=ORGANIZATION=X"])
-def test_bad_maps_are_refused(said):
-    with pytest.raises(UsageError):
-        read_types(said)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1254"])
+def test_files_of_every_encoding_hold_the_same(path, tmp_path, encoding):
+    (tmp_path / "other.conll").write_text(FILE, encoding=encoding)
+    assert read_conll(tmp_path / "other.conll") == read_conll(path)
+
+
+def test_a_number_sign_is_a_token_where_it_has_a_tag(tmp_path):
+    (tmp_path / "some.conll").write_text("# metin = # O mu\n# O\nTHYAO B-TICKER\n#\n#\tO\n", encoding="utf-8")
+    assert read_conll(tmp_path / "some.conll") == [(["#", "THYAO", "#"], ["O", "B-TICKER", "O"])]
+
+
+def test_bad_maps_are_refused(path):
+    for types in ({}, {"ORG": "COMPANY"}, {"FOO": "PERSON"}):
+        with pytest.raises(UsageError):
+            evaluate(path, Marks(), types)
 
 
 def test_perfect_model_scores_one(path):
     model = Marks(Akpınar_Holding="ORGANIZATION", Selin_Denizci="PERSON", Ankara="LOCATION")
-    found = evaluate(path, model, read_types("ORG=ORGANIZATION,PER=PERSON,LOC=LOCATION"))
+    found = evaluate(path, model, types_of("ORG=ORGANIZATION,PER=PERSON,LOC=LOCATION"))
     assert (found["f1"]["value"], found["precision"], found["recall"], found["mentions"]) == (1, 1, 1, 3)
     assert found["by_type"]["PERSON"]["f1"] == {"value": 1, "low": 1, "high": 1}
     assert found["ece"] == pytest.approx(0.1)
