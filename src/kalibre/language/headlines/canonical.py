@@ -14,7 +14,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-VERSION = "1"
+VERSION = "2"
 """Goes into every key: a cache filled under other rules is not asked."""
 
 _LOWER = str.maketrans({"I": "ı", "İ": "i"})
@@ -24,33 +24,41 @@ _FLAT = str.maketrans("âîû", "aiu")
 _APOSTROPHES = "'’‘`´ʼ"
 
 _TAGS = re.compile(
-    r"""^\s*(?:\[[^\]]{1,24}\]|\((?:güncellendi|güncelleme|video|foto|canlı|özel)\)
+    r"""^\s*(?:[\[(](?:güncellendi|güncelleme|son\ dakika|flaş|acil|video|foto(?:\ galeri)?|canlı|özel(?:\ haber)?
+        |analiz|haber|gündem|ekonomi|breaking(?:\ news)?|update\ ?\d?|exclusive|live)[\])]
       |(?:son\ dakika|flaş\ haber|flaş|flash|acil|canlı|özel\ haber|günün\ haberi|breaking(?:\ news)?|update\ ?\d?
         |exclusive)
         (?:\s+(?:haber|gelişme|haberi))?\s*[:!|–—-]+)\s*""",
     re.IGNORECASE | re.VERBOSE,
 )
 _TAILS = re.compile(
-    r"""\s*(?:[|–—-]\s*(?:reuters|bloomberg(?:\ ht)?|anadolu\ ajansı|aa|dha|iha|ntv|cnn\ türk|cnbc-e|foreks|matriks|
-        dünya|ekonomim|haberler(?:\.com)?|investing(?:\.com)?|para\ analiz|hürriyet|sabah|milliyet|habertürk|sözcü)
-      |\((?:aa|dha|iha|reuters|bloomberg(?:\ ht)?|foreks|matriks|güncellendi|güncelleme|video|foto|özel|update\ ?\d?)\)
-      |(?:\.{3,}|…))\s*$""",
+    r"""(?:(?:\s*\||\s+[–—-]\s)\s*(?:reuters|bloomberg(?:\ ht)?|anadolu\ ajansı|aa|dha|iha|ntv|cnn\ türk|cnbc-e|foreks
+        |matriks|dünya|ekonomim|haberler(?:\.com)?|investing(?:\.com)?|para\ analiz|milliyet|habertürk|sözcü)
+      |\s*\((?:aa|dha|iha|reuters|bloomberg(?:\ ht)?|foreks|matriks|güncellendi|güncelleme|video|foto|özel
+        |update\ ?\d?)\)
+      |\s*(?:\.{3,}|…))\s*$""",
     re.IGNORECASE | re.VERBOSE,
 )
 
 _FILLERS = frozenset(
-    "ve ile de da ki bir bu şu o için olarak ise yine yeni büyük önemli kritik dikkat çeken çarpıcı işte the a an"
-    " of its has have".split()
+    "ve ile de da ki bir bu için olarak ise yine önemli kritik dikkat çeken çarpıcı işte the an its".split()
 )
-"""Words without which a headline says the same. None of them negates, compares, points or counts. `dev` (giant) and
-`son` (last) are none: they are also parts of names and dates."""
+"""Words without which a headline says the same. None of them negates, compares, points or counts. `yeni` (new), `büyük`
+(big), `dev` (giant), `son` (last) and a single letter are none: they are also parts of names, tickers and dates."""
+
+_TENS = frozenset("on yirmi otuz kırk elli altmış yetmiş seksen doksan yüz bin yüzde % her hiç".split())
+_COUNTED = re.compile(
+    r"(?:bin|mil|tril|puan|baz|gün|hafta|ay|yıl|sene|saat|dakika|çeyrek|dönem|sezon|akşam|sabah|gece|lira|tl|dolar|euro"
+    r"|avro|kuruş|sent|lot|kat|adet|kişi|şirket|banka|ülke|ton|varil|ons|gram|kez|defa|numara)"
+)
+"""`bir` before one of these, or behind one of the tens, counts; `bu` before a time says which."""
 
 _SYNONYMS = {
     word: group[0]
     for group in (
-        "açıkladı duyurdu bildirdi paylaştı ilan_etti".split(),
+        "açıkladı duyurdu bildirdi ilan_etti".split(),
         "yükseldi arttı yükseliş_kaydetti artış_gösterdi yükseliş_gösterdi artış_kaydetti".split(),
-        "düştü geriledi indi azaldı düşüş_kaydetti düşüş_gösterdi gerileme_kaydetti".split(),
+        "düştü geriledi azaldı düşüş_kaydetti düşüş_gösterdi gerileme_kaydetti".split(),
         "yükseliyor artıyor".split(),
         "düşüyor geriliyor azalıyor".split(),
         "artırdı arttırdı yükseltti".split(),
@@ -59,15 +67,26 @@ _SYNONYMS = {
         "tl lira ₺ try".split(),
         "dolar usd $".split(),
         "euro avro eur €".split(),
-        "mn mln milyon".split(),
-        "mr mlr milyar".split(),
+        "milyon mn mln".split(),
+        "milyar mr mlr".split(),
         "tcmb merkez_bankası mb".split(),
         "abd amerika".split(),
     )
     for word in group
 }
 """Exact words (and pairs of words) that are one. Each group holds one direction in one tense: `yükselecek` and
-`yükseldi` stay apart, and so does every negated form."""
+`yükseldi` stay apart, and so does every negated form. `indi` and `paylaştı` are in none: a plane lands, a profit is
+shared out."""
+
+_UNITS = frozenset("mn mln mr mlr try".split())
+"""One with their long forms behind a number only: `Mr Powell` is no milliard, `bulls try` no lira."""
+_FLYING = re.compile(r"\b(?:uça[kğ]|helikopter|jet|drone?|[isu]ha\b|füze|roket|balon)")
+"""What is brought down is shot down or landed: verbs of falling stay as they are."""
+_FALLING = frozenset("düştü geriledi azaldı düşürdü indirdi azalttı".split())
+
+_DECORATION = frozenset("|🚨⚡🔔📢📣🗞📰🔥⏰⏳©®™★☆►▶•♦")
+"""Signs that only decorate. All others count: arrows, charts, comparisons and flags turn what is said."""
+_ASKING = frozenset("mı mi mu mü".split())
 
 _CASES = {
     suffix: group[0]
@@ -88,10 +107,10 @@ _GENITIVE = re.compile(r"[ns]?[ıiuü]n")
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _TOKEN = re.compile(
-    rf"(?P<minus>(?<!\S)[-−](?=\s?[%\d]))|(?P<number>\d+(?:[.,:/]\d+)*)|(?P<word>[^\W\d_]+)|(?P<sign>[%$€₺£])"
-    rf"|(?<=\w)[{_APOSTROPHES}]\s?(?P<suffix>[^\W\d_]{{1,7}})\b"
+    rf"(?P<minus>(?<!\w)[-−–—](?=\s?[%$€₺£]?\s?\d))|(?P<number>\d+(?:[.,:/]\d+)*)|(?P<word>[^\W\d_]+)"
+    rf"|(?P<sign>[%$€₺£])|(?<=\w)[{_APOSTROPHES}]\s?(?P<suffix>[^\W\d_]{{1,7}})\b|(?P<asked>[?？؟])|(?P<other>[^\w\s])"
 )
-_MULTIPLIERS = frozenset({"bin", "mn", "mr", "trilyon"})
+_MULTIPLIERS = frozenset({"bin", "milyon", "milyar", "trilyon"})
 
 
 def normalise(text: str) -> str:
@@ -138,9 +157,15 @@ def canonical(text: str) -> str:
         if kind == "suffix":
             # A genitive only binds a name to what follows it; wires leave it out.
             tokens += [] if _GENITIVE.fullmatch(word) else [f"'{_CASES.get(word, word)}"]
-        elif word not in _FILLERS:
+        elif kind == "other":
+            telling = unicodedata.category(word) in {"Sm", "So", "Sc"} and word not in _DECORATION
+            tokens += [word] if telling else []
+        elif kind == "asked":
+            tokens += [] if "?" in tokens or not _ASKING.isdisjoint(tokens) else ["?"]
+        else:
             tokens.append({"minus": "minus", "number": _number(word)}.get(kind, word))
-    return " ".join(_merged(tokens)).translate(_FLAT)
+    falling = _FALLING if _FLYING.search(plain) else frozenset[str]()
+    return " ".join(_merged(_telling(tokens), falling)).translate(_FLAT)
 
 
 def exact_key(text: str) -> str:
@@ -154,19 +179,36 @@ def near_key(text: str) -> str:
     return hashlib.sha256(f"near{VERSION}|{form}".encode()).hexdigest()[:32] if form else exact_key(text)
 
 
+def _telling(tokens: list[str]) -> list[str]:
+    """Leave the fillers out, but not where they count or say which."""
+    kept = []
+    for place, word in enumerate(tokens):
+        if word in _FILLERS:
+            before, after = tokens[place - 1] if place else "", tokens[place + 1] if place + 1 < len(tokens) else ""
+            if word not in {"bir", "bu"} or not (
+                _COUNTED.match(after) or (word == "bir" and (before in _TENS or before[:1].isdigit()))
+            ):
+                continue
+        kept.append(word)
+    return kept
+
+
 def _number(word: str) -> str:
     """Write `1.250,50`, `1250.5` alike as far as Turkish writing is sure: a comma is decimal, a dot before three digits
     groups, any other dot is decimal.
 
-    Dates and times (`14.05.2023`, `14:30`) stay as they are.
+    What can be read in two ways stays as it is: `1,250` (English groups so), dates and times (`14.05.2023`, `1.10`,
+    `14:30`).
     """
     if not _NUMBER.fullmatch(word) or (word.count(".") > 1 and not re.fullmatch(r"\d{1,3}(\.\d{3})+(,\d+)?", word)):
+        return word
+    if re.fullmatch(r"[1-9]\d{0,2},\d{3}", word) or re.fullmatch(r"(?:[12]?\d|3[01])\.10", word):
         return word
     if "," in word:
         whole, _, part = word.replace(".", "").rpartition(",") if word.count(",") == 1 else (word, "", "")
         part = part.rstrip("0")
         return f"{whole}.{part}" if part else whole
-    if re.fullmatch(r"\d{1,3}(\.\d{3})+", word):
+    if re.fullmatch(r"[1-9]\d{0,2}(\.\d{3})+", word):
         return word.replace(".", "")
     if "." in word:
         whole, _, part = word.partition(".")
@@ -175,17 +217,21 @@ def _number(word: str) -> str:
     return word
 
 
-def _merged(tokens: list[str]) -> list[str]:
-    """Replace exact synonyms, of one word or two, and put a currency's sign behind its amount."""
+def _merged(tokens: list[str], kept: frozenset[str]) -> list[str]:
+    """Replace exact synonyms, of one word or two, and put a currency's sign behind its amount; leave `kept` alone."""
     found: list[str] = []
     place = 0
     while place < len(tokens):
         pair = "_".join(tokens[place : place + 2])
-        if pair in _SYNONYMS:
+        if "_" in pair and pair in _SYNONYMS:
             found.append(_SYNONYMS[pair])
             place += 2
             continue
         word = tokens[place]
+        if word in kept or (word in _UNITS and not (found and (found[-1][0].isdigit() or found[-1] in _MULTIPLIERS))):
+            found.append(word)
+            place += 1
+            continue
         if word in "$€₺£" and tokens[place + 1 : place + 2] and tokens[place + 1][0].isdigit():
             found.append(tokens[place + 1])
             multiplier = _SYNONYMS.get(tokens[place + 2], tokens[place + 2]) if place + 2 < len(tokens) else ""

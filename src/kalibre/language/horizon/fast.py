@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kalibre.core.errors import ModelError
 from kalibre.core.text_events import Horizon
 from kalibre.language.bundle import LanguageBundle, pack_arrays, unpack_arrays
-from kalibre.language.headlines.canonical import canonical
+from kalibre.language.headlines.canonical import VERSION, canonical
 
 HORIZONS: Final[tuple[Horizon, ...]] = ("intraday", "daily", "weekly")
 CLASSES: Final = ("none", *HORIZONS)
@@ -152,7 +152,7 @@ def train(
         task="horizon",
         family="fast",
         files={"weights.npz": pack_arrays(arrays), "constants.json": json.dumps(constants, sort_keys=True).encode()},
-        card={**(card or {}), "figures": figures},
+        card={**(card or {}), "headline_form": VERSION, "figures": figures},
     )
 
 
