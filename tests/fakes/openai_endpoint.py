@@ -1,7 +1,8 @@
 """An OpenAI-compatible endpoint on loopback, in the wire format of `POST /v1/chat/completions` (API version 2024-08).
 
 Covered: real HTTP, the request as it arrives, the answer's envelope (choices, message, refusal, finish_reason, usage),
-HTTP errors with Retry-After, hanging. Not covered: streaming, tools, any model's actual words.
+HTTP errors with Retry-After, hanging, an answer that comes in drops. Not covered: streaming, tools, any
+model's actual words.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class FakeEndpoint:
     base_url: str
     calls: list[Call] = field(default_factory=list)
     answer: Callable[[Call], tuple[int, bytes, dict[str, str]]] = lambda call: (500, b"", {})
+    pause_s: float = 0.0
+    """Between two bytes of an answer."""
     let_go: threading.Event = field(default_factory=threading.Event)
 
 
@@ -74,7 +77,15 @@ def fake_endpoint() -> Iterator[FakeEndpoint]:
                 self.send_header(name, value)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(ConnectionError):
+                if not fake.pause_s:
+                    self.wfile.write(body)
+                    return
+                for byte in body:
+                    self.wfile.write(bytes([byte]))
+                    self.wfile.flush()
+                    if fake.let_go.wait(fake.pause_s):
+                        return
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -52,6 +52,6 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"impact {one.impact!r} of {one.asset!r} lies outside [-1, 1]")
 
 
-def abstention(why: str, *, model: str, language: str = "tr", asset: str | None = None) -> Score:
+def abstention(why: str, *, model: str, language: str = "unknown", asset: str | None = None) -> Score:
     """Return a score that says nothing, and why."""
     return Score(asset=asset, impact=None, horizon=None, confidence=None, model=model, language=language, abstained=why)
