@@ -178,13 +178,13 @@ def _said(task: Task, model: Any, texts: list[str]) -> list[Any]:
     import msgspec
 
     if task == "category":
-        said = model.predict_proba(texts)
         return [
             {
-                "label": model.classes[max(range(len(row)), key=row.__getitem__)],
-                "probabilities": dict(zip(model.classes, map(float, row), strict=True)),
+                "label": one.label,
+                "probabilities": one.probabilities and dict(zip(model.classes, one.probabilities, strict=True)),
+                "abstained": one.abstained,
             }
-            for row in said
+            for one in model.predict(texts)
         ]
     found: list[Any] = msgspec.to_builtins(model.predict(texts))
     return found
@@ -211,6 +211,8 @@ def _lines(task: Task, result: Any) -> list[str]:
             told = "" if shares is None else "  " + " / ".join(f"{share:.2f}" for share in shares)
             return [said + told, *(f"{one['asset']} {one['impact']:+.2f}" for one in result["assets"])]
         case "category":
+            if result["label"] is None:
+                return [f"abstains: {result['abstained']}"]
             return [f"{result['label']}  {max(result['probabilities'].values()):.2f}"]
         case "entities":
             return [

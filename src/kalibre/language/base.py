@@ -60,6 +60,15 @@ class Entity(msgspec.Struct, frozen=True, kw_only=True):
     link: str | None = None
 
 
+class Category(msgspec.Struct, frozen=True, kw_only=True):
+    """What a text is about; `probabilities` in the order of the model's classes. Both are None where it abstains."""
+
+    label: str | None
+    probabilities: tuple[float, ...] | None
+    abstained: str | None = None
+    model: str
+
+
 class Passage(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of a document that can be found and cited. `date` is ISO, empty where it has none."""
 
@@ -130,5 +139,9 @@ class CategoryModel(Protocol):
     classes: tuple[str, ...]
 
     def predict_proba(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
-        """Return calibrated probabilities in the order of `classes`."""
+        """Return calibrated probabilities in the order of `classes`, of texts that can be judged."""
+        ...
+
+    def predict(self, texts: Sequence[str]) -> list[Category]:
+        """Return one result per text, in order; never raises for what a text holds."""
         ...

@@ -17,6 +17,7 @@ Kind = Literal["temperature", "vector", "isotonic"]
 KINDS: tuple[Kind, ...] = ("temperature", "vector", "isotonic")
 _LEAST_PER_BIN = 50
 _MOST_BINS = 15
+_ENOUGH_TO_COUNT = 500
 
 
 def softmax(scores: FloatArray) -> FloatArray:
@@ -329,20 +330,23 @@ def tune_abstention(p: FloatArray, y: NDArray[np.int64], *, precision: float) ->
     Parameters
     ----------
     p, y
-        Out-of-fold probabilities and classes of the training part.
+        Out-of-fold probabilities and classes of the training part. Of fewer than 500 samples a single hit more or less
+        moves a counted precision's threshold far; there the probabilities say what precision to expect.
     precision
         Share that has to be right among those named.
 
     Returns
     -------
-    The threshold; above 1 (nothing is named) where no threshold with 20 samples reaches the precision.
+    The threshold, with the precision and coverage counted there; above 1 (nothing is named) where no threshold with 20
+    samples reaches the precision.
     """
     _check(np.log(np.maximum(p, 1e-300)), y)
     confidence, right = p.max(axis=1), p.argmax(axis=1) == y
-    order = np.argsort(-confidence, kind="stable")
-    running = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    good = np.flatnonzero((running >= precision) & (np.arange(1, len(order) + 1) >= min(20, len(order))))
+    order, number = np.argsort(-confidence, kind="stable"), np.arange(1, len(y) + 1)
+    counted = np.cumsum(right[order]) / number
+    judged = counted if len(y) >= _ENOUGH_TO_COUNT else np.cumsum(confidence[order]) / number
+    good = np.flatnonzero((judged >= precision) & (number >= min(20, len(order))))
     if not len(good):
         return Abstention(1.01, 0.0, 0.0, precision)
     last = int(good[-1])
-    return Abstention(float(confidence[order[last]]), float(running[last]), (last + 1) / len(order), precision)
+    return Abstention(float(confidence[order[last]]), float(counted[last]), (last + 1) / len(order), precision)

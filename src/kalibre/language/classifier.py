@@ -185,8 +185,12 @@ class TextClassifier:
             return np.zeros((0, len(self.classes)))
         return self.calibrator.apply(self.logits(texts))
 
+    def slopes(self, rows: sparse.csr_matrix, direction: FloatArray) -> FloatArray | None:
+        """Return the kernel head's slopes at some rows, for `shares`; None without one."""
+        return None if self.kernel is None else self.kernel.slopes(rows, direction)
+
     def shares(
-        self, text: str, row: sparse.csr_matrix, direction: FloatArray
+        self, text: str, row: sparse.csr_matrix, direction: FloatArray, slope: FloatArray | None = None
     ) -> tuple[list[tuple[int, int, float]], FloatArray]:
         """Return what each word adds to `logits @ direction`, and what each signal does.
 
@@ -199,9 +203,10 @@ class TextClassifier:
             The text and its row of features.
         direction
             Shape (n_classes,).
+        slope
+            The row's of `slopes`.
         """
         index = row.indices.astype(np.int64)
-        slope = None if self.kernel is None else self.kernel.slope(row, direction)
         order = np.argsort(index)
         index, value = index[order], (row.data[order] * self._toward(index[order], slope, direction))
         found: dict[tuple[int, int], float] = {}

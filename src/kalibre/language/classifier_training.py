@@ -54,6 +54,22 @@ class Trained:
     abstention: calibration.Abstention
     figures: collapse.CollapseFigures
 
+    def told(self) -> dict[str, Any]:
+        """Return what a bundle's card says of the inner cross-validation, as JSON-able values."""
+        return {
+            "texts": len(self.truth),
+            "guard": str(self.figures),
+            "strength": self.strength,
+            "mix": list(self.model.mix),
+            "calibrator": self.kind,
+            "threshold": self.abstention.threshold,
+            "precision": self.abstention.precision,
+            "coverage": self.abstention.coverage,
+            "accuracy": float((self.inner.argmax(axis=1) == self.truth).mean()),
+            "log_loss": calibration.log_loss(self.inner, self.truth),
+            "ece": calibration.error(self.inner, self.truth).as_dict(),
+        }
+
 
 def count(
     texts: Sequence[str],

@@ -61,15 +61,31 @@ class KernelHead:
             found[first : first + _AT_ONCE] = near @ self.alpha + self.base
         return self.sharpness * found
 
-    def slope(self, row: sparse.csr_matrix, direction: FloatArray) -> FloatArray:
-        """Return how fast `scores @ direction` rises with each number of one row's sketch, its length held fixed."""
-        added = _added(row, self.kept, self.size)[0]
-        length = float(np.linalg.norm(added))
-        if not length:
-            return np.zeros(len(added))
-        near = likeness(added[None, :] / np.float32(length), self.rows, self.gamma)[0]
-        found = ((near * (self.alpha @ direction)).astype(np.float32) @ self.rows).astype(np.float64)
-        steep: FloatArray = found * (2.0 * self.gamma * self.sharpness / length)
+    def slopes(self, design: sparse.csr_matrix, direction: FloatArray) -> FloatArray:
+        """Return how fast `scores @ direction` rises with each number of a row's sketch, its length held fixed.
+
+        Parameters
+        ----------
+        design
+            Rows of features; many at once cost little more than one.
+        direction
+            Shape (n_classes,).
+
+        Returns
+        -------
+        Shape (n_texts, n_numbers); 0 for a row without features.
+        """
+        added = _added(design, self.kept, self.size)
+        length = np.linalg.norm(added, axis=1, keepdims=True)
+        found = np.zeros(added.shape)
+        for first in range(0, len(added), _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            rows = np.divide(added[part], length[part], out=np.zeros_like(added[part]), where=length[part] > 0)
+            near = likeness(rows, self.rows, self.gamma)
+            found[part] = (near * (self.alpha @ direction)).astype(np.float32) @ self.rows
+        steep: FloatArray = np.divide(
+            found * (2.0 * self.gamma * self.sharpness), length, out=np.zeros_like(found), where=length > 0
+        )
         return steep
 
     def spread(self, slope: FloatArray, features: NDArray[np.int64]) -> FloatArray:

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from kalibre.core.errors import LanguageError, ModelError
 from kalibre.language.base import SENTIMENTS, AssetImpact, Entity, Sentiment, Span
+from kalibre.language.category.sorting import Sorting
 from kalibre.language.encoder.decoding import candidates, names, probability, softmax, trimmed, word_logits
 from kalibre.language.encoder.hub import open_network
 from kalibre.language.encoder.networks import HubCodec, HubNetwork, outputs
 from kalibre.language.sentiment.directions import read
 from kalibre.language.sentiment.encoder import unreadable
 from kalibre.language.sentiment.english import ENGLISH
-from kalibre.language.sentiment.impact import impacts_of, scale_of
+from kalibre.language.sentiment.impact import focused, impacts_of, scale_of
 from kalibre.language.sentiment.lexicon import TURKISH
 from kalibre.language.text.assets import link
 from kalibre.language.text.language_id import detect
@@ -117,11 +118,11 @@ class HubSentiment(_Hub):
         if against is not None:
             return Sentiment(label=None, probabilities=None, abstained=against, language="unknown", model=self.version)
         clear = clean(text).text
-        sure = np.zeros(3)
-        np.add.at(sure, self._which, softmax(self._first(clear)))
-        told = (float(sure[0]), float(sure[1]), float(sure[2]))
         language, _ = detect(clear)
         reading = read(clear, ENGLISH if language == "en" else TURKISH)
+        sure = np.zeros(3)
+        np.add.at(sure, self._which, softmax(self._first(focused(clear, reading))))
+        told = (float(sure[0]), float(sure[1]), float(sure[2]))
         assets = impacts_of(clear, reading, (told[2] - told[0]) * scale_of(sure, None))
         return Sentiment(
             label=SENTIMENTS[int(sure.argmax())],
@@ -132,13 +133,14 @@ class HubSentiment(_Hub):
         )
 
 
-class HubCategory(_Hub):
-    """Keeps `CategoryModel`; its classes are the model's own."""
+class HubCategory(_Hub, Sorting):
+    """Keeps `CategoryModel`; its classes are the model's own, and so are the languages that it reads."""
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
-        return tuple(self._labels)
+    languages = None
+
+    def __init__(self, network: HubNetwork, tokenizer: Any, version: str) -> None:
+        super().__init__(network, tokenizer, version)
+        self.classes = tuple(self._labels)
 
     def predict_proba(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
         """Return probabilities in the order of `classes`."""

@@ -93,3 +93,16 @@ def test_abstention_keeps_its_precision_and_gives_up_where_none_reaches_it():
     assert found.coverage == pytest.approx(named.mean())
     wrong = (p.argmax(axis=1) + 1) % 3
     assert calibration.tune_abstention(p, wrong, precision=0.85).threshold > 1.0
+
+
+def test_of_few_samples_the_probabilities_say_the_threshold():
+    scores, y = planted(300)
+    p = calibration.softmax(scores)
+    found = calibration.tune_abstention(p, y, precision=0.85)
+    named = p.max(axis=1) >= found.threshold
+    assert p.max(axis=1)[named].mean() >= 0.85
+    assert found.precision == pytest.approx(np.mean((p.argmax(axis=1) == y)[named]))
+    # One hit more or less does not move it.
+    other = y.copy()
+    other[np.argsort(-p.max(axis=1))[60]] = (p.argmax(axis=1) + 1)[np.argsort(-p.max(axis=1))[60]] % 3
+    assert calibration.tune_abstention(p, other, precision=0.85).threshold == found.threshold

@@ -7,6 +7,7 @@ from typing import Any
 
 from kalibre.core.errors import UsageError
 from kalibre.language.bundle import LanguageBundle
+from kalibre.language.category.sorting import Sorting
 from kalibre.language.encoder.classifying import TextHead, fit
 from kalibre.language.encoder.foundations import Foundation
 from kalibre.language.encoder.heads import Tuning
@@ -54,7 +55,7 @@ def train(
     return fitted.bundle("category", {}, card or {})
 
 
-class EncoderCategory:
+class EncoderCategory(Sorting):
     """Keeps the protocol `CategoryModel`."""
 
     def __init__(self, version: str, head: TextHead) -> None:

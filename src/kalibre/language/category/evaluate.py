@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from kalibre.language.class_scores import scores
 
 def evaluate(path: Path, model: CategoryModel, *, seed: int = 7) -> dict[str, Any]:
     """Judge a model on a file; plain JSON figures with 95 % intervals.
+
+    Figures are of the texts that the model judged; `abstained` says why others were not.
 
     Parameters
     ----------
@@ -28,6 +31,8 @@ def evaluate(path: Path, model: CategoryModel, *, seed: int = 7) -> dict[str, An
     ------
     UsageError, LanguageError
         If the file or a row cannot be used, or a label is none of the model's classes.
+    EvaluationError
+        If the model can judge none of the texts.
     """
     from kalibre.language.files import labelled
 
@@ -37,6 +42,14 @@ def evaluate(path: Path, model: CategoryModel, *, seed: int = 7) -> dict[str, An
         raise LanguageError(
             f"{str(path)!r}: label {unknown[0]!r} is none of the model's {', '.join(model.classes)}: rename it"
         )
-    y = np.array([model.classes.index(label) for label in labels], np.int64)
-    p = np.array(model.predict_proba(texts), np.float64)
-    return {"task": "category", "model": model.version, **scores(texts, y, p, model.classes, seed=seed)}
+    told = model.predict(texts)
+    read = [i for i, one in enumerate(told) if one.probabilities is not None]
+    y = np.array([model.classes.index(labels[i]) for i in read], np.int64)
+    p = np.array([told[i].probabilities for i in read], np.float64).reshape(len(read), len(model.classes))
+    return {
+        "task": "category",
+        "model": model.version,
+        "texts": len(texts),
+        **scores([texts[i] for i in read], y, p, model.classes, seed=seed),
+        "abstained": dict(sorted(Counter(one.abstained for one in told if one.abstained is not None).items())),
+    }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from kalibre.core.errors import ModelError, UsageError
 from kalibre.language import calibration, near
 from kalibre.language.bundle import LanguageBundle
+from kalibre.language.category.sorting import Sorting
 from kalibre.language.classifier import Recipe, TextClassifier
 from kalibre.language.classifier_training import train as train_classifier
 from kalibre.language.ngrams import Block
@@ -89,7 +90,7 @@ def _ready(text: str) -> str:
     return clean(check_text(text)[:READ]).text
 
 
-class FastCategory:
+class FastCategory(Sorting):
     """Keeps the protocol `CategoryModel`; a text's result depends on that text alone."""
 
     def __init__(self, version: str, model: TextClassifier) -> None:

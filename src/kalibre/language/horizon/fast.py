@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from kalibre.core.errors import ModelError
 from kalibre.core.text_events import Horizon
+from kalibre.language import collapse
 from kalibre.language.bundle import LanguageBundle, pack_arrays, unpack_arrays
 from kalibre.language.headlines.canonical import VERSION, canonical
+from kalibre.language.text.normal import check_text
 
 HORIZONS: Final[tuple[Horizon, ...]] = ("intraday", "daily", "weekly")
 CLASSES: Final = ("none", *HORIZONS)
@@ -46,15 +48,29 @@ class FastHorizon:
     least: float
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Return calibrated probabilities, shape (n_texts, 4), in the order of `CLASSES`."""
+        """Return calibrated probabilities, shape (n_texts, 4), in the order of `CLASSES`.
+
+        Raises
+        ------
+        LanguageError
+            If a text is none, or binary.
+        """
         scores = np.empty((len(texts), len(CLASSES)))
         for row, text in enumerate(texts):
-            buckets, values = features(text)
+            buckets, values = features(check_text(text))
             scores[row] = self.bias + values @ self.weights[buckets]
         return _softmax(scores / self.temperature)
 
     def predict(self, texts: Sequence[str]) -> list[Horizon | None]:
-        """Return a horizon per text, None where the text supports none or the model cannot tell."""
+        """Return a horizon per text, None where the text supports none or the model cannot tell.
+
+        It has learnt from Turkish alone: what it says of another language means nothing.
+
+        Raises
+        ------
+        LanguageError
+            If a text is none, or binary.
+        """
         said = self.predict_proba(texts)
         best = said.argmax(axis=1)
         return [
@@ -109,7 +125,7 @@ def train(
     Raises
     ------
     ModelError
-        If there are too few texts, or a class has fewer than two groups.
+        If there are too few texts, or the classifier collapses onto some of the classes.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
@@ -136,9 +152,11 @@ def train(
     temperatures = {strength: _temperature(scores, y) for strength, scores in outside.items()}
     losses = {strength: _loss(outside[strength] / temperatures[strength], y) for strength in strengths}
     chosen = min(losses, key=lambda strength: losses[strength])
-    model = fitted(chosen, np.arange(len(y)))
     said = _softmax(outside[chosen] / temperatures[chosen])
+    seen = collapse.guard(y, said, CLASSES)
+    model = fitted(chosen, np.arange(len(y)))
     figures = {
+        "guard": str(seen),
         "texts": len(texts),
         "counts": dict(zip(CLASSES, counts.tolist(), strict=True)),
         "inverse_regularisation": chosen,

@@ -18,6 +18,8 @@ _APOSTROPHES = "'’‘`´"
 _NEGATED = re.compile(
     r"(?:[td]?[iu]?r?|t|l[ae]|l[ae]n|s[ae])?m(?:[aeiu]yor|[ae](?:di|z$|zlar|zken|mis|yacak|yecek|den$|dan$|sin$))"
 )
+_FINITE = re.compile(r".*(?:[dt][iu]|[iu]yor)(?:l[ae]r)?")
+"""Verbs that end a sentence where no mark does: `dolar yükseldi altın düştü`."""
 _CLAUSE_END = frozenset("!?;:|….")
 _AMOUNT = frozenset("milyon milyar trilyon bin mn mlr m".split())
 _MONEY = frozenset(("USD", "EUR", "TRY", "GBP", "JPY"))
@@ -144,18 +146,26 @@ def _paired(words: list[Word], lexicon: Lexicon) -> list[Word]:
 
 
 def clauses_of(words: list[Word], lexicon: Lexicon) -> tuple[list[list[Word]], set[int]]:
-    """Cut at marks, at words that turn, and behind converbs (`yükselirken`); also say which clauses are asides."""
+    """Cut at marks, at words that turn, behind converbs (`yükselirken`), and where another asset's sentence begins.
+
+    Returns
+    -------
+    The clauses, and which of them are asides.
+    """
     clauses: list[list[Word]] = [[]]
     asides: list[list[Word]] = []
     for i, word in enumerate(words):
         ends = word.key in _CLAUSE_END and not (word.key == "." and _inside_number(words, i))
         turns = word.key in lexicon.breaks or (word.key == "," and _has_move(clauses[-1]))
         joins = word.key in ("ve", "and", "while", "as") and _has_move(clauses[-1]) and _opens(words[i + 1 :])
+        begins = word.kind == "asset" and _has_ended(clauses[-1]) and _opens(words[i:])
         if ends or turns or joins:
             clauses.append([])
             if word.key in lexicon.asides:
                 asides.append(clauses[-1])
         else:
+            if begins:
+                clauses.append([])
             clauses[-1].append(word)
             if word.key.endswith(("rken", "rkene", "mesiyle", "masiyla", "masina", "mesine", "diktan", "dikten")):
                 clauses.append([])
@@ -169,6 +179,10 @@ def _inside_number(words: list[Word], i: int) -> bool:
 
 def _has_move(clause: list[Word]) -> bool:
     return any(word.kind in ("move", "event") for word in clause)
+
+
+def _has_ended(clause: list[Word]) -> bool:
+    return any(word.kind == "move" and _FINITE.fullmatch(word.key) for word in clause[-2:])
 
 
 def _opens(rest: list[Word]) -> bool:

@@ -15,7 +15,7 @@ from kalibre.language.encoder.classifying import TextHead, fit
 from kalibre.language.encoder.foundations import Foundation, settings_of
 from kalibre.language.encoder.heads import Tuning
 from kalibre.language.sentiment.directions import read
-from kalibre.language.sentiment.impact import impacts_of, scale_of
+from kalibre.language.sentiment.impact import focused, impacts_of, scale_of
 from kalibre.language.sentiment.lexicon import TURKISH
 from kalibre.language.text.language_id import detect
 from kalibre.language.text.normal import check_text, clean
@@ -114,16 +114,15 @@ class EncoderSentiment:
         language, _ = detect(clear)
         if language in ("en", "other"):
             return self._nothing("language", language)
-        row = self.probabilities([clear])[0]
+        reading = read(clear, TURKISH)
+        row = self.probabilities([focused(clear, reading)])[0]
         best = int(row.argmax())
         unsure = bool(row[best] < self._head.threshold)
         score = float(row[2] - row[0]) * self._scale
         return Sentiment(
             label=None if unsure else SENTIMENTS[best],
             probabilities=(float(row[0]), float(row[1]), float(row[2])),
-            assets=tuple(
-                AssetImpact(asset=asset, impact=one) for asset, one in impacts_of(clear, read(clear, TURKISH), score)
-            ),
+            assets=tuple(AssetImpact(asset=asset, impact=one) for asset, one in impacts_of(clear, reading, score)),
             abstained="unsure" if unsure else None,
             model=self.version,
         )

@@ -144,7 +144,7 @@ ENGLISH = Lexicon(
         **dict.fromkeys(("ripple", "xrp"), "XRP"),
         **dict.fromkeys(("bist$", "bist100", "xu100"), "BIST100"),
         **dict.fromkeys(("lira",), "TRY"),
-        **dict.fromkeys(("copper$",), "OTHER:bakır"),
+        **dict.fromkeys(("copper$",), "COPPER"),
         **dict.fromkeys(("nasdaq",), "NDX"),
         **dict.fromkeys(("dax$",), "DAX"),
         **dict.fromkeys(("nikkei",), "NKY"),

@@ -1,7 +1,8 @@
 """`builtin:fast`: sentiment by hashed n-grams, word vectors and rules of direction; no torch, milliseconds a text.
 
-Turkish is read by the whole of it. English is read by the rules alone, with English tables, weighed as Turkish labels
-taught: it names a class less often, and anything in another language is not judged at all.
+Turkish is read by the whole of it. English is read by the rules with English tables and by words, weighed as English
+labels taught; where there were too few of these, by the rules alone, as Turkish ones taught. Anything in another
+language is not judged at all.
 """
 
 from __future__ import annotations
@@ -24,15 +25,16 @@ from kalibre.language.classifier_training import train as train_classifier
 from kalibre.language.ngrams import Block
 from kalibre.language.sentiment import signals as signal
 from kalibre.language.sentiment.english import ENGLISH
-from kalibre.language.sentiment.impact import impacts_of, scale_of
+from kalibre.language.sentiment.impact import focused, impacts_of, scale_of
 from kalibre.language.sentiment.lexicon import TURKISH
-from kalibre.language.sentiment.reasons import reasons_of
+from kalibre.language.sentiment.reasons import UP, reasons_of
 from kalibre.language.text.language_id import detect
 from kalibre.language.text.normal import Cleaned, check_text, clean
 from kalibre.language.vectors import WordVectors
 
 LONGEST = 20_000
 """Characters of a text that is judged as one: headlines, posts, notes. Longer ones are to be cut by whoever asks."""
+_AT_ONCE = 512
 
 RECIPE = Recipe(
     blocks=(Block("char", 2, 5, bits=16), Block("word", 1, 2, cut=5, bits=16, scale=0.7)),
@@ -44,7 +46,7 @@ RECIPE = Recipe(
     balance=0.7,
 )
 _RULES = Recipe(blocks=(), vector_scale=0.0, dense_scale=4.0, strength=(0.3, 3.0))
-_UP = np.array([-1.0, 0.0, 1.0])
+_ENGLISH = replace(_RULES, blocks=(Block("word", 1, 2, bits=16),), strength=(0.1, 0.3, 1.0, 3.0))
 
 
 def english_signals(texts: Sequence[str]) -> NDArray[np.float32]:
@@ -68,7 +70,7 @@ def train(
     seed: int = 7,
     card: Mapping[str, Any] | None = None,
 ) -> LanguageBundle:
-    """Train on labelled texts.
+    """Train on labelled texts; those in English teach the English part, what is in another language is left out.
 
     Penalty, mix of heads, calibration and the threshold of abstention are chosen by cross-validation inside the texts,
     near-duplicates in one fold.
@@ -93,48 +95,61 @@ def train(
     UsageError
         If a label is unknown or missing.
     ModelError
-        If a class has no text, or the classifier collapses.
+        If a class has too few Turkish texts, or the classifier collapses.
     """
     unknown = sorted(set(labels) - set(SENTIMENTS))
     if unknown or len(texts) != len(labels):
         raise UsageError(f"{len(texts)} texts with {len(labels)} labels, {unknown} unknown: one of {SENTIMENTS} each")
-    ready = [clean(check_text(text)).text for text in texts]
+    clear = [clean(check_text(text)).text for text in texts]
     y = np.array([SENTIMENTS.index(label) for label in labels], np.int64)
-    if len(y) < 10 * recipe.folds or np.bincount(y, minlength=3).min() < recipe.folds:
+    tongue = np.array([detect(text)[0] for text in clear])
+    ready = [_focused(text, language) for text, language in zip(clear, tongue.tolist(), strict=True)]
+    alike = near.groups(ready, 0.7) if groups is None else groups
+    english, rest = tongue == "en", tongue == "other"
+    turkish = ~english & ~rest
+    if not _enough(y[turkish], recipe):
         raise ModelError(
-            f"{np.bincount(y, minlength=3).tolist()} texts of {SENTIMENTS}: at least {recipe.folds} of each and "
+            f"{np.bincount(y[turkish], minlength=3).tolist()} Turkish texts of {SENTIMENTS} ({int(english.sum())} more "
+            f"are English, {int(rest.sum())} of other languages): at least {recipe.folds} of each and "
             f"{10 * recipe.folds} in all are needed"
         )
-    alike = near.groups(ready, 0.7) if groups is None else groups
     found = vectors if vectors is not None else shipped_vectors()
     used = recipe if found is not None else replace(recipe, vector_scale=0.0)
     whole = train_classifier(
-        ready, y, SENTIMENTS, alike, used, vectors=found, dense=signal.signals, rename=signal.resolved, seed=seed
-    )
-    rules = train_classifier(ready, y, SENTIMENTS, alike, _RULES, dense=turkish_signals, seed=seed, guarded=False)
-    scale = scale_of(whole.inner @ _UP, None if impacts is None else np.array(impacts, np.float64))
-    return _bundle(whole, rules, scale, dict(card or {}), len(y))
+        _those(ready, turkish), y[turkish], SENTIMENTS, alike[turkish], used,
+        vectors=found, dense=signal.signals, rename=signal.resolved, seed=seed,
+    )  # fmt: skip
+    if _enough(y[english], _ENGLISH):
+        other = train_classifier(
+            _those(ready, english), y[english], SENTIMENTS, alike[english], _ENGLISH, dense=english_signals, seed=seed
+        )
+    else:
+        other = train_classifier(
+            _those(ready, turkish), y[turkish], SENTIMENTS, alike[turkish], _RULES,
+            dense=turkish_signals, seed=seed, guarded=False,
+        )  # fmt: skip
+    known = None if impacts is None else np.array(impacts, np.float64)[turkish]
+    languages = {"turkish": int(turkish.sum()), "english": int(english.sum()), "left_out": int(rest.sum())}
+    return _bundle(whole, other, scale_of(whole.inner @ UP, known), {"languages": languages, **(card or {})})
 
 
-def _bundle(whole: Trained, rules: Trained, scale: float, card: dict[str, Any], n_texts: int) -> LanguageBundle:
-    from kalibre.language import calibration
+def _focused(text: str, language: str) -> str:
+    return focused(text, signal.reading_of(text, ENGLISH if language == "en" else TURKISH))
 
-    files = {f"turkish.{name}": content for name, content in whole.model.files().items()}
-    files |= {f"english.{name}": content for name, content in rules.model.files().items()}
+
+def _those(texts: Sequence[str], chosen: NDArray[np.bool_]) -> list[str]:
+    return [text for text, one in zip(texts, chosen.tolist(), strict=True) if one]
+
+
+def _enough(y: NDArray[np.int64], recipe: Recipe) -> bool:
+    return len(y) >= 10 * recipe.folds and int(np.bincount(y, minlength=3).min()) >= recipe.folds
+
+
+def _bundle(turkish: Trained, english: Trained, scale: float, card: dict[str, Any]) -> LanguageBundle:
+    files = {f"turkish.{name}": content for name, content in turkish.model.files().items()}
+    files |= {f"english.{name}": content for name, content in english.model.files().items()}
     files["impact.json"] = (json.dumps({"scale": scale}) + "\n").encode()
-    inner = {
-        "texts": n_texts,
-        "guard": str(whole.figures),
-        "strength": whole.strength,
-        "mix": list(whole.model.mix),
-        "calibrator": whole.kind,
-        "threshold": whole.abstention.threshold,
-        "precision": whole.abstention.precision,
-        "coverage": whole.abstention.coverage,
-        "rules_only_threshold": rules.abstention.threshold,
-        "log_loss": calibration.log_loss(whole.inner, whole.truth),
-        "ece": calibration.error(whole.inner, whole.truth).as_dict(),
-    }
+    inner = {**turkish.told(), "english": english.told()}
     return LanguageBundle(task="sentiment", family="fast", files=files, card={"out_of_fold": inner, **card})
 
 
@@ -156,7 +171,7 @@ class FastSentiment:
     def predict(self, texts: Sequence[str]) -> list[Sentiment]:
         """Return one result per text, in order."""
         found: list[Sentiment | None] = [None] * len(texts)
-        ready: dict[str, list[tuple[int, Cleaned]]] = {"tr": [], "en": []}
+        ready: dict[str, list[tuple[int, Cleaned, str]]] = {"tr": [], "en": []}
         for i, text in enumerate(texts):
             said = self._unreadable(text)
             if said is not None:
@@ -167,20 +182,23 @@ class FastSentiment:
             if language == "other":
                 found[i] = self._nothing("language", "other")
             else:
-                ready["en" if language == "en" else "tr"].append((i, clear))
+                tongue = "en" if language == "en" else "tr"
+                ready[tongue].append((i, clear, _focused(clear.text, tongue)))
         for tongue, rows in ready.items():
             model = self.english if tongue == "en" else self.turkish
-            if not rows:
-                continue
-            features = model.features.rows([clear.text for _, clear in rows])
-            probabilities = model.calibrator.apply(model.row_logits(features))
-            for at, (i, clear) in enumerate(rows):
-                found[i] = self._told(clear, probabilities[at], features[at], tongue, model)
+            for first in range(0, len(rows), _AT_ONCE):
+                part = rows[first : first + _AT_ONCE]
+                features = model.features.rows([about for *_, about in part])
+                probabilities = model.calibrator.apply(model.row_logits(features))
+                slopes = model.slopes(features, UP)
+                for at, (i, clear, about) in enumerate(part):
+                    slope = None if slopes is None else slopes[at]
+                    found[i] = self._told(clear, about, probabilities[at], features[at], slope, tongue, model)
         return [one for one in found if one is not None]
 
     def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return calibrated probabilities of Turkish texts, shape (n_texts, 3), whatever language they are in."""
-        return self.turkish.probabilities([clean(text).text for text in texts])
+        return self.turkish.probabilities([_focused(clean(text).text, "tr") for text in texts])
 
     def _unreadable(self, text: Any) -> Sentiment | None:
         try:
@@ -199,13 +217,15 @@ class FastSentiment:
         return Sentiment(label=None, probabilities=None, abstained=why, language=language, model=self.version)
 
     def _told(
-        self, clear: Cleaned, row: NDArray[np.float64], features: Any, language: str, model: TextClassifier
-    ) -> Sentiment:
-        reading = signal.reading_of(clear.text, ENGLISH if language == "en" else TURKISH)
+        self, clear: Cleaned, about: str, row: NDArray[np.float64], features: Any, slope: Any, language: str,
+        model: TextClassifier,
+    ) -> Sentiment:  # fmt: skip
+        tables = ENGLISH if language == "en" else TURKISH
+        reading = signal.reading_of(clear.text, tables)
         best = int(row.argmax())
         unsure = bool(row[best] < model.threshold)
-        score = float(row @ _UP) * self._scale
-        reasons = reasons_of(model, clear.text, features, reading)
+        score = float(row @ UP) * self._scale
+        reasons = reasons_of(model, about, features, signal.reading_of(about, tables), slope)
         return Sentiment(
             label=None if unsure else SENTIMENTS[best],
             probabilities=(float(row[0]), float(row[1]), float(row[2])),

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.language.sentiment.directions import Reading
+from kalibre.language.sentiment.markets import find_markets
 from kalibre.language.text.amounts import find_amounts
 from kalibre.language.text.assets import link
 from kalibre.language.text.tickers import find_tickers
@@ -44,11 +46,11 @@ def impacts_of(text: str, reading: Reading, score: float) -> list[tuple[str, flo
     score
         The text's score, on the scale of impacts.
     """
-    said = _said(text, reading)
+    said, _ = _said(text, reading)
     if not said:
         return [(MARKET, round(score, 3))] if abs(score) >= _LEAST else []
     first = next(iter(said))
-    parted = any(one * two < 0 for one in said.values() for two in said.values())
+    parted = _part(said)
     found = []
     for asset, direction in said.items():
         if asset == first and not (parted and direction * score < 0):
@@ -63,27 +65,62 @@ def impacts_of(text: str, reading: Reading, score: float) -> list[tuple[str, flo
     return found
 
 
-def _said(text: str, reading: Reading) -> dict[str, float]:
-    """Return what the clauses that speak of each asset say, the asset named first first.
+def focused(text: str, reading: Reading) -> str:
+    """Return what a text says of the asset that it is about, blanks in place of the rest: of the same length.
+
+    Only where two assets part: `Dolar düştü, altın yükseldi` is about the dollar, and bad news for it. Any other text
+    is returned as it is.
+
+    Parameters
+    ----------
+    text, reading
+        The text and what the rules found in it.
+    """
+    said, spoken = _said(text, reading)
+    if not _part(said):
+        return text
+    first = next(iter(said))
+    kept = [" "] * len(text)
+    for (start, end), about in zip(reading.spans, spoken, strict=True):
+        if first in about:
+            kept[start:end] = text[start:end]
+    return "".join(kept)
+
+
+def _part(said: Mapping[str, float]) -> bool:
+    """Say whether one asset goes up and another down."""
+    return any(one * two < 0 for one in said.values() for two in said.values())
+
+
+def _said(text: str, reading: Reading) -> tuple[dict[str, float], list[list[str]]]:
+    """Return what the clauses that speak of each asset say, the asset named first first, and of whom each speaks.
 
     A clause that names none goes on about those of the clause before.
     """
     named = assets_of(text, reading)
     said = dict.fromkeys((asset for _, asset in named), 0.0)
     about: list[str] = []
+    spoken: list[list[str]] = []
     for number, (start, end) in enumerate(reading.spans):
         about = [asset for place, asset in named if start <= place < end] or about
+        spoken.append(about)
         weight = math.tanh(sum(one.weight for one in reading.findings if one.clause == number))
         for asset in set(about):
             said[asset] += weight
-    return said
+    return said, spoken
 
 
 def assets_of(text: str, reading: Reading) -> list[tuple[int, str]]:
-    """Return (place, asset) of what a text names: codes, companies by name, and what the lexicon knows.
+    """Return (place, asset) of what a text names: codes, companies, sectors, markets, and what the lexicon knows.
 
-    The unit of an amount (`250 milyon TL`) is none.
+    The unit of an amount (`250 milyon TL`) is none, nor is what stands inside a market's name.
+
+    Parameters
+    ----------
+    text, reading
+        The text and what the rules found in it.
     """
+    markets = find_markets(text)
     places = {one.start: one.symbol for one in find_tickers(text)}
     for run in _NAME.finditer(text):
         words = list(re.finditer(r"[^\s-]+", run[0]))
@@ -97,11 +134,16 @@ def assets_of(text: str, reading: Reading) -> list[tuple[int, str]]:
                     break
             at += 1
     for place, asset in reading.assets:
-        places.setdefault(place, f"OTHER:{asset}" if asset == "TRY" else asset)
-    amounts = [(one.start, one.end) for one in find_amounts(text) if one.type == "MONEY"]
-    return sorted(
-        (place, asset) for place, asset in places.items() if not any(start <= place < end for start, end in amounts)
-    )
+        places.setdefault(place, asset)
+    money = [(one.start, one.end) for one in find_amounts(text) if one.type == "MONEY"]
+    inside = [(start, end) for start, end, _ in markets]
+    named = {place: asset for place, asset in places.items() if not _within(inside, place)}
+    named |= {start: symbol for start, _, symbol in markets}
+    return sorted((place, asset) for place, asset in named.items() if not _within(money, place))
+
+
+def _within(stretches: list[tuple[int, int]], place: int) -> bool:
+    return any(start <= place < end for start, end in stretches)
 
 
 @lru_cache(maxsize=8_192)

@@ -88,8 +88,8 @@ TURKISH = Lexicon(
         {
             1.3: "firla ralli sicra tavan$ tavana katlad katlan",
             1.0: """
-                yuksel tirman artt artis artir artiy artac artar$ artm artan$ arts artmas arta$ artarak guclen toparla
-                canlan iyiles pozitif iyimser alicili primli primlen kazandird yukari yukseltt
+                yuksel tirman artt artis artir artiy artac artar$ artark artm artan$ arts artmas arta$ artarak guclen
+                toparla canlan iyiles pozitif iyimser alicili primli primlen kazandird yukari yukseltt
                 """,
             0.8: """
                 buyudu buyume buyuyo buyuyec buyur buyut buyus hizlan rekor olumlu yukselis rahatla kazand uctu
@@ -98,21 +98,21 @@ TURKISH = Lexicon(
             0.6: """
                 yuksek yukse guclu iyi$ iyiydi zirveye zirvede$ zirveyi zirvesine zirvesini zirvedeki artida$ yesil
                 ustunde$ uzerinde$ uzerine$ astı asti$ asan$ asiyor asacak asarak alici$ alimlar$ ulast ulasti cikt
-                cikiyor cikacak ciktı cikmas cikar$ cikart yenile saglam direncl destekled fazlas one$
+                cikiyor cikacak ciktı cikmas cikar$ cikarken cikart yenile saglam direncl destekled fazlas one$
                 """,
             -0.6: """
                 zayif yavasla dip$ dibi dipte dibe dibine dibini kotu altinda$ altina$ baskila baskila eksi$ ekside$
-                kirmizi indi$ iniyo inece inis$ inisi$ inmes iner$ sogu kesild kesinti dusuk yitir
+                kirmizi indi$ iniyo inece inis$ inisi$ inmes iner$ inerken sogu kesild kesinti dusuk yitir
                 """,
             -0.8: """
                 azal daral geriled gerile eksil indir geriy satici bozul kotules olumsuz negatif sarkt sarka
                 kaybett
                 """,
             -1.0: """
-                dust dusus dusuy dusur dusec dusen$ dusm dusmus dustu duser$ kaybet kayb kayip eridi eriyo erime zayifla
-                tuken kirpt taban$ tabana kotumser
+                dust dusus dusuy dusur dusec dusen$ dusm dusmus dustu duser kaybet kaybed kayb kayip eridi eriyo erime
+                zayifla tuken kirpt taban$ tabana kotumser
                 """,
-            -1.3: "cakil cokt cokus cokec coker$ yikil darmadagin sars dibe$ eridi$",
+            -1.3: "cakil cokt cokus cokec coker yikil darmadagin sars dibe$ eridi$",
         }
     ),
     subjects=weights(
@@ -220,7 +220,9 @@ TURKISH = Lexicon(
         """.split()
     ),
     level=frozenset(
-        "cikt cikiyor cikacak ciktı cikmas cikar$ cikart indi$ iniyo inece inmes iner$ ulast ulasti".split()
+        """
+        cikt cikiyor cikacak ciktı cikmas cikar$ cikart indi$ iniyo inece inmes iner$ ulast ulasti
+        """.split()
     ),
     attributive=("en", "an", "yen", "yan", "uk", "ek", "lu", "suz", "miş", "mis", "mus"),
     negators=frozenset("degil degildi yok yoktu olmadi olmayacak olmaz beklenmiyor ongorulmuyor gorulmedi".split()),
@@ -248,8 +250,8 @@ TURKISH = Lexicon(
         **dict.fromkeys(("ethereum", "eth$", "ether$"), "ETH"),
         **dict.fromkeys(("ripple", "xrp"), "XRP"),
         **dict.fromkeys(("bist$", "bist100", "xu100", "borsa", "endeks"), "BIST100"),
-        **dict.fromkeys(("bakir$", "bakirda"), "OTHER:bakır"),
-        **dict.fromkeys(("dogalgaz", "dogal$gaz"), "OTHER:doğal gaz"),
+        **dict.fromkeys(("bakir$", "bakirda"), "COPPER"),
+        **dict.fromkeys(("dogalgaz", "dogal$gaz"), "NATGAS"),
         **dict.fromkeys(("nasdaq", "ndx"), "NDX"),
         **dict.fromkeys(("dax$",), "DAX"),
         **dict.fromkeys(("nikkei", "nikkey"), "NKY"),

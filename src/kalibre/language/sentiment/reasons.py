@@ -12,17 +12,27 @@ from kalibre.language.sentiment.directions import Reading
 
 MOST = 8
 _LEAST = 0.02
-_UP = np.array([-1.0, 0.0, 1.0])
+UP = np.array([-1.0, 0.0, 1.0])
+"""Classes' part in the direction: up less down."""
 
 
-def reasons_of(model: TextClassifier, text: str, row: Any, reading: Reading) -> list[tuple[tuple[int, int], float]]:
+def reasons_of(
+    model: TextClassifier, text: str, row: Any, reading: Reading, slope: Any = None
+) -> list[tuple[tuple[int, int], float]]:
     """Return the strongest words with their place and weight, in the order of the text.
 
     A word's weight is what its n-grams and its vector add (exact for the linear head, to first order for the kernel
     head), and its part of what the rules' findings add, shared by their weight. Signs of punctuation and length have no
     word and are left out.
+
+    Parameters
+    ----------
+    model, text, row, reading
+        The classifier, the text, its row of features, and what the rules found in it.
+    slope
+        The row's of `TextClassifier.slopes`.
     """
-    words, by_signal = model.shares(text, row, _UP)
+    words, by_signal = model.shares(text, row, UP, slope)
     weight: dict[tuple[int, int], float] = {}
     for start, end, value in words:
         weight[start, end] = weight.get((start, end), 0.0) + value

@@ -18,7 +18,7 @@ ALBRK=Albaraka Türk,Albaraka,Albaraka Türk Katılım Bankası; ALCAR=Alarko Ca
 ALFAS=Alfa Solar,Alfa Solar Enerji; ALGYO=Alarko GYO; ALKA=Alkim Kağıt; ALKIM=Alkim Kimya,Alkim Alkali
 ALKLC=Altınkılıç Gıda; ALTNY=Altınay Savunma,Altınay; ALVES=Alves Kablo; ANELE=Anel Elektrik
 ANGEN=Anatolia Geneworks,Anatolia Tanı; ANHYT=Anadolu Hayat Emeklilik,Anadolu Hayat; ANSGR=Anadolu Sigorta
-ARASE=Doğu Aras Enerji,Aras Enerji; ARCLK=Arçelik; ARDYZ=ARD Bilişim,ARD Grup Bilişim; ARENA=Arena Bilgisayar
+ARASE=Doğu Aras Enerji,Aras Enerji; ARCLK=Arçelik,Beko; ARDYZ=ARD Bilişim,ARD Grup Bilişim; ARENA=Arena Bilgisayar
 ARSAN=Arsan Tekstil; ARTMS=Artemis Halı; ARZUM=Arzum,Arzum Ev Aletleri; ASELS=Aselsan; ASGYO=Asce GYO
 ASTOR=Astor Enerji,Astor; ASUZU=Anadolu Isuzu; ATAKP=Atakey Patates; ATATP=ATP Yazılım,Ata Teknoloji
 AVGYO=Avrasya GYO; AVHOL=Avrupa Yatırım Holding; AVOD=AVOD Kurutulmuş Gıda; AVPGY=Avrupakent GYO
@@ -99,9 +99,11 @@ OYAYO=Oyak Yatırım Ortaklığı; OYYAT=Oyak Yatırım; OZATD=Özata Denizcilik
 OZSUB=Özsu Balık; PAGYO=Panora GYO; PAMEL=Pamel Yenilenebilir; PAPIL=Papilon Savunma; PARSN=Parsan
 PASEU=Pasifik Eurasia; PATEK=Pasifik Teknoloji; PCILT=PC İletişim; PEKGY=Peker GYO; PENGD=Penguen Gıda
 PENTA=Penta Teknoloji; PETKM=Petkim; PETUN=Pınar Et; PGSUS=Pegasus,Pegasus Hava Yolları,Pegasus Hava Taşımacılığı
-PINSU=Pınar Su; PKART=Plastikkart; PKENT=Petrokent Turizm; PLTUR=Platform Turizm; PNLSN=Panelsan; PNSUT=Pınar Süt
-POLHO=Polisan Holding; POLTK=Politeknik Metal; PRKAB=Türk Prysmian Kablo; PRKME=Park Elektrik; PRZMA=Prizma Pres
-PSDTC=Pergamon Dış Ticaret; PSGYO=Pasifik GYO; QNBFK=QNB Finansal Kiralama; QNBTR=QNB Bank,QNB Finansbank,QNB Türkiye
+PINSU=Pınar Su; PKART=Plastikkart,Plastkart; PKENT=Petrokent Turizm; PLTUR=Platform Turizm; PNLSN=Panelsan
+PNSUT=Pınar Süt; POLHO=Polisan Holding; POLTK=Politeknik Metal; PRKAB=Türk Prysmian Kablo
+PRKME=Park Elektrik; PRZMA=Prizma Pres
+PSDTC=Pergamon Dış Ticaret; PSGYO=Pasifik GYO; QNBFK=QNB Finansal Kiralama
+QNBTR=QNB Bank,QNB Finansbank,Finansbank,QNB Türkiye
 QUAGR=Qua Granite; RALYH=Ral Yatırım Holding; RAYSG=Ray Sigorta; REEDR=Reeder Teknoloji,Reeder
 RGYAS=Rönesans Gayrimenkul,Rönesans GYO; RNPOL=Rainbow Polikarbonat; RODRG=Rodrigo Tekstil; RTALB=RTA Laboratuvarları
 RUBNS=Rubenis Tekstil; RYGYO=Reysaş GYO; RYSAS=Reysaş Lojistik,Reysaş; SAFKR=Safkar

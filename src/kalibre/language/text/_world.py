@@ -53,3 +53,13 @@ GLDTR=Altın BYF; GMSTR=Gümüş BYF; ZGOLD=Ziraat Altın BYF; ZPX30=Ziraat BIST
 ZRE20=Ziraat Katılım BYF; ZPT10=Ziraat Temettü BYF; OPT25=Temettü 25 BYF; APX30=Ak BIST 30 BYF
 APBDL=Ak Tahvil BYF; USDTR=Dolar BYF; ISGLK=İş Altın BYF; QTEMZ=Temiz Enerji BYF
 """
+
+FOREIGN = """
+AAPL=Apple; MSFT=Microsoft; GOOGL=Google,Alphabet; AMZN=Amazon; META=Meta Platforms,Facebook; TSLA=Tesla; NVDA=Nvidia
+NFLX=Netflix; INTC=Intel; AMD=Advanced Micro Devices,AMD; ORCL=Oracle; TSM=TSMC; ASML=ASML; BA=Boeing; AIR=Airbus
+VOW=Volkswagen; TM=Toyota; GM=General Motors; XOM=ExxonMobil,Exxon Mobil,Exxon; CVX=Chevron; SHEL=Shell; BX=Blackstone
+PFE=Pfizer; MRNA=Moderna; BNTX=BioNTech; GSK=GSK,GlaxoSmithKline; VOD=Vodafone; EBAY=eBay; GME=GameStop; RDDT=Reddit
+BABA=Alibaba; TCEHY=Tencent; COIN=Coinbase; MSTR=MicroStrategy; NKE=Nike; SBUX=Starbucks; WMT=Walmart; UBER=Uber
+SSNLF=Samsung Electronics,Samsung; SONY=Sony; ARM=Arm Holdings; PLTR=Palantir; SPOT=Spotify; GAZP=Gazprom
+"""
+"""Companies abroad that Turkish headlines name; banks are left out: they are named for what they say of others."""

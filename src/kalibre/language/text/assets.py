@@ -1,4 +1,4 @@
-"""What texts speak of and markets trade: shares of Borsa Istanbul, indices, currencies, commodities, coins, by name.
+"""What texts speak of and markets trade: shares, indices, currencies, commodities, coins, by name.
 
 `link` finds the symbol that a name stands for; the symbols are those of docs/labelling-guide.md (`THYAO`, `BIST100`,
 `USD`, `XAU`, `BTC`).
@@ -14,7 +14,7 @@ from kalibre.language.text import _bist, _world
 from kalibre.language.text.casing import fold
 from kalibre.language.text.tokens import APOSTROPHES, is_suffix
 
-AssetKind = Literal["share", "index", "fund", "currency", "commodity", "coin"]
+AssetKind = Literal["share", "index", "fund", "currency", "commodity", "coin", "foreign"]
 
 _TABLES: tuple[tuple[AssetKind, str], ...] = (
     ("share", _bist.SHARES),
@@ -23,6 +23,7 @@ _TABLES: tuple[tuple[AssetKind, str], ...] = (
     ("currency", _world.CURRENCIES),
     ("commodity", _world.COMMODITIES),
     ("coin", _world.COINS),
+    ("foreign", _world.FOREIGN),
 )
 _MARKS = re.compile(r"[^a-z0-9&+/ ]+")
 _LEGAL = re.compile(

@@ -74,3 +74,28 @@ def test_shipped():
     ]
     told = [model.classes[int(np.argmax(one))] for one in model.predict_proba(texts)]
     assert told == ["spor", "ekonomi"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "empty"),
+        ("😀 12", "no words"),
+        ("Shares of the company fell on the news today", "language"),
+        ("\x00\x01\x02\x03\x04\x05\x06bc", "binary or too long"),
+        (None, "not text"),
+    ],
+)
+def test_no_category_is_made_up(bundle, text, why):
+    told = fast.from_bundle(bundle).predict(["Hakem maçı bitirdi ve takım kupayı aldı", text])
+    assert [(one.label, one.abstained) for one in told] == [("spor", None), (None, why)]
+    assert told[1].probabilities is None
+    assert sum(told[0].probabilities) == pytest.approx(1.0)
+
+
+def test_texts_that_are_not_judged_are_counted_apart(bundle, tmp_path):
+    texts, labels = made(30, 6)
+    rows = [{"text": text, "label": label} for text, label in zip([*texts, "😀"], [*labels, "spor"], strict=True)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    found = evaluate(tmp_path / "a.jsonl", fast.from_bundle(bundle))
+    assert (found["n"], found["texts"], found["abstained"]) == (30, 31, {"no words": 1})

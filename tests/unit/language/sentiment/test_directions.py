@@ -70,6 +70,26 @@ def test_two_assets_part_by_clause():
     assert {one.asset: one.weight > 0 for one in found} == {"USD": True, "XAU": False}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Altın düşerken dolar yükseldi",
+        "Altın inerken dolar arttı",
+        "Altın düştü dolar yükseldi",
+        "Altın kaybederken dolar kazandı",
+    ],
+)
+def test_a_converb_or_a_new_subject_begins_a_clause(text):
+    found = read(text, TURKISH).findings
+    assert {one.asset: one.weight > 0 for one in found} == {"XAU": False, "USD": True}
+
+
+def test_an_attribute_begins_none():
+    (one, *_), two = read("Yükselen dolar kârı artırdı", TURKISH).spans, read("Artan petrol fiyatları düştü", TURKISH)
+    assert one == (0, len("Yükselen dolar kârı artırdı"))
+    assert two.clauses == 1
+
+
 def test_snow_is_no_profit():
     assert not read("Kar yağışı arttı", TURKISH).findings or all(
         "kar" not in one.sign for one in read("Kar yağışı arttı", TURKISH).findings

@@ -126,3 +126,43 @@ def test_labels_without_sense_collapse_loudly():
     rng = np.random.default_rng(0)
     with pytest.raises(ModelError, match="collapsed"):
         fast.train(texts, [labels[i] for i in rng.permutation(120)], groups=np.arange(120))
+
+
+_ENGLISH = {
+    "positive": ("{} raises its full-year profit forecast", "{} shares jump after the company wins a large order"),
+    "negative": ("{} shares plunge after the company posts a loss", "{} cuts its sales outlook on weak demand"),
+    "neutral": ("{} will hold its annual meeting in the city of Izmir", "{} names a new head of its research team"),
+}
+
+
+def test_english_rows_teach_the_english_part_alone():
+    texts, labels = sentences(150, 1)
+    firms = ("Northwind", "Acme Foods", "Blue River", "Hilltop Steel", "Orchard Bank", "Lakeside Motors")
+    rows = [(form.format(firm), label) for label, forms in _ENGLISH.items() for form in forms for firm in firms] * 2
+    english, told = zip(*rows, strict=True)
+    both = fast.train([*texts, *english], [*labels, *told], groups=np.arange(150 + len(rows)), seed=3)
+    alone = fast.train(texts, labels, groups=np.arange(150), seed=3)
+    assert both.files["turkish.arrays.npz"] == alone.files["turkish.arrays.npz"]
+    assert both.files["english.head.json"] != alone.files["english.head.json"]
+    assert both.card["languages"] == {"turkish": 150, "english": len(rows), "left_out": 0}
+    assert both.card["out_of_fold"]["english"]["texts"] == len(rows)
+    said = fast.from_bundle(both).predict([form.format("Cedar Works") for forms in _ENGLISH.values() for form in forms])
+    best = [max(zip(one.probabilities, ("negative", "neutral", "positive"), strict=True))[1] for one in said]
+    assert best == [label for label, forms in _ENGLISH.items() for _ in forms]
+
+
+def test_texts_of_one_foreign_language_are_no_training_set():
+    texts = [form.format(f"Firm {i}") for i in range(20) for forms in _ENGLISH.values() for form in forms]
+    labels = [label for _ in range(20) for label, forms in _ENGLISH.items() for _ in forms]
+    with pytest.raises(ModelError, match=rf"\[0, 0, 0\] Turkish texts .*{len(texts)} more are English"):
+        fast.train(texts, labels, groups=np.arange(len(texts)))
+
+
+def test_slopes_of_many_are_those_of_each(model):
+    texts = [*sentences(5, 6)[0], ""]
+    rows = model.turkish.features.rows(texts)
+    together = model.turkish.slopes(rows, np.array([-1.0, 0.0, 1.0]))
+    for place in range(len(texts)):
+        alone = model.turkish.slopes(rows[place], np.array([-1.0, 0.0, 1.0]))
+        assert np.allclose(together[place], alone[0], atol=1e-6)
+    assert np.abs(together[:5]).max() > 0
