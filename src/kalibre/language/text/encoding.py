@@ -36,7 +36,7 @@ _DOUBLE = re.compile(f"[ÂÃÄÅ]{_BEHIND}|â{_BEHIND}{{2}}|[ðğ]{_BEHIND}{{3}}
 _ANY = re.compile(
     f"{_leads(0xC2, 0xDF)}{_BEHIND}|{_leads(0xE0, 0xEF)}{_BEHIND}{{2}}|{_leads(0xF0, 0xF4)}{_BEHIND}{{3}}"
 )
-_LINE = re.compile(r"[^\n]*[ÂÃÄÅâðğ][^\n]*")
+_LINE = re.compile(r"[^\n]+")
 _QUOTES = frozenset("“”‘’…–—»«›‹\"'")
 _DASHES = frozenset("–—…")
 _CERTAIN = 3
@@ -66,6 +66,8 @@ def double(text: str) -> list[Edit]:
     """
     found: list[Edit] = []
     for line in _LINE.finditer(text):
+        if not _DOUBLE.search(text, *line.span()):
+            continue
         pieces = [one for one in _DOUBLE.finditer(text, *line.span()) if _character(one[0])]
         certain = [one for one in pieces if _likely(_character(one[0]), text, one) and not _meant(text, one)]
         if len(certain) >= _CERTAIN and _is_wrong(line[0]):

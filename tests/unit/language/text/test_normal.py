@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from kalibre.core.errors import LanguageError
@@ -76,3 +78,9 @@ def test_what_cannot_be_used_is_refused(text, words):
 def test_a_text_that_can_be_used_is_handed_through():
     assert check_text("") == ""
     assert check_text("kâr", empty=False) == "kâr"
+
+
+def test_a_long_line_beside_a_damaged_one_costs_no_more_than_its_length():
+    begin = time.process_time()
+    assert clean("Ã¶ÄŸren\n" + "ö" * 300_000).text.startswith("öğren\nöö")
+    assert time.process_time() - begin < 10, "every letter of the line was a beginning once: minutes"
