@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _DEFAULT = Path("corpus.toml")
+_EXAMPLES = 5
+"""Of what was left out, for people to see where."""
 
 
 @app.command()
@@ -63,10 +65,17 @@ def _build(place: Path, *, as_json: bool) -> None:
                 if counts:
                     listed = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
                     console.print(f"  {name}: {listed}", markup=False)
+            for left in one.examples[:_EXAMPLES]:
+                why = f"{left.reason}, {left.detail}" if left.detail else left.reason
+                console.print(f"    {left.where}: {why}", markup=False)
+            if len(one.examples) > _EXAMPLES:
+                console.print("    more of them with --json", markup=False)
             if one.failed:
                 console.print(f"  ended early: {one.failed}", markup=False)
         held = f"{told.documents:,} documents, {told.characters:,} characters, {told.shards} shards"
         console.print(f"{told.folder}: {held}; {told.added:,} new in {told.seconds:.1f} s", markup=False)
+        if told.note:
+            console.print(told.note, markup=False)
 
     emit({**msgspec.to_builtins(told), "added": told.added}, as_json=as_json, show=show)
     if told.failed:

@@ -78,3 +78,14 @@ def test_what_is_wrong_is_said(ask: Ask):
         ask("corpus", "stats", ".")
     with pytest.raises(UsageError, match="is a folder"):
         ask("corpus", "build", ".")
+
+
+def test_it_says_which_files_were_left_out_and_that_rules_changed(ask: Ask):
+    Path("b.txt").write_bytes(b"%PDF-1.7")
+    settings('paths = ["a.txt"]', 'paths = ["b.txt"]')
+    _, shown = ask("corpus", "build")
+    assert "a.txt:4: short" in shown.replace("\n", "")
+    assert "b.txt: unreadable" in shown.replace("\n", "")
+    text = Path("corpus.toml").read_text(encoding="utf-8")
+    Path("corpus.toml").write_text(text.replace("[[sources]]", "[rules]\nletters = 0.5\n[[sources]]", 1), encoding="utf-8")
+    assert "rules are not those" in ask("corpus", "build")[1]

@@ -6,6 +6,7 @@ no text. A build can be interrupted at any time and run again; what is stored is
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,17 +14,19 @@ from typing import Any
 
 import msgspec
 
-from kalibre.core.errors import SourceError
-from kalibre.language.corpus.cleaning import clean
+from kalibre.core.errors import LanguageError, SourceError
+from kalibre.language.corpus.cleaning import clean, line
 from kalibre.language.corpus.config import CorpusConfig, SourceConfig
 from kalibre.language.corpus.document import Document, document
 from kalibre.language.corpus.sources.base import Found, Left, TextSource, open_source
-from kalibre.language.corpus.store import Store
+from kalibre.language.corpus.store import Shard, Store
 from kalibre.language.near import NearIndex, groups, overlap
 
 BATCH_CHARACTERS = 4_000_000
 BATCH_DOCUMENTS = 2_000
 _EXAMPLES = 20
+_HINTS = {"long": "cut it (source 'files': split = \"block\"), or raise longest_chars in the rules"}
+_CHANGED = "the rules are not those of the last build: they hold for what is new; build in another folder for all of it"
 
 
 class SourceReport(msgspec.Struct, kw_only=True):
@@ -53,6 +56,7 @@ class BuildReport(msgspec.Struct, kw_only=True):
     characters: int
     shards: int
     seconds: float
+    note: str = ""
 
     @property
     def added(self) -> int:
@@ -95,6 +99,7 @@ def build(
     sources = [(source, opened(source)) for source in config.sources]
     store = Store(config.folder)
     with store.writing():
+        changed = store.keep_rules(msgspec.json.encode((config.rules, config.near), order="sorted").decode())
         known = _Known(store, config.near, report)
         reports = [_one(source, reader, config, store, known, report) for source, reader in sources]
     shards = store.manifest.shards
@@ -105,19 +110,25 @@ def build(
         characters=sum(shard.characters for shard in shards),
         shards=len(shards),
         seconds=time.monotonic() - began,
+        note=_CHANGED if changed and len(shards) else "",
     )
 
 
 class _Known:
-    """What the corpus holds: ids, and an index for near-duplicates."""
+    """What the corpus holds: ids, and an index for near-duplicates. Read when there is something to compare with it."""
 
     def __init__(self, store: Store, near: float, report: Callable[[str, int, int], None]) -> None:
         self.ids: set[str] = set()
         self.near = near
         self.index = NearIndex(near)
-        for done, shard in enumerate(store.manifest.shards):
-            report("read the corpus", done, len(store.manifest.shards))
-            self.add(store.read(shard))
+        self._unread: list[Shard] = list(store.manifest.shards)
+        self._store, self._report = store, report
+
+    def _read(self) -> None:
+        for done, shard in enumerate(self._unread):
+            self._report("read the corpus", done, len(self._unread))
+            self.add(self._store.read(shard))
+        self._unread = []
 
     def add(self, documents: list[Document]) -> None:
         self.ids.update(one.id for one in documents)
@@ -126,6 +137,7 @@ class _Known:
 
     def new(self, documents: list[Document], told: SourceReport) -> list[Document]:
         """Return what is not known yet; of those that are alike, the first."""
+        self._read()
         fresh: list[Document] = []
         for one in documents:
             if one.id in self.ids:
@@ -172,7 +184,7 @@ def _one(
     told = SourceReport(name=source.name)
     left: Counter[str] = Counter()
     masked: Counter[str] = Counter()
-    memory: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(store.manifest.memory.get(source.name, {})))
+    memory: dict[str, Any] = copy.deepcopy(store.manifest.memory.get(source.name, {}))
 
     def leave(what: Left) -> None:
         left[what.reason] += 1
@@ -195,9 +207,11 @@ def _one(
     try:
         for batch in _batches(documents()):
             _keep(batch, store, known, told)
-        store.remember(source.name, memory)
+            # What the source remembers by now is of texts that it gave: all of them are stored.
+            store.remember(source.name, memory)
     except SourceError as error:
-        told.failed = str(error)
+        told.failed = _plain(str(error))
+    store.remember(source.name, memory)
     told.left, told.masked = dict(sorted(left.items())), dict(sorted(masked.items()))
     return told
 
@@ -234,28 +248,37 @@ def _batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
 
 
 def _document(found: Found, source: SourceConfig, config: CorpusConfig, masked: Counter[str]) -> Document | Left:
-    cleaned = clean(found.text, config.rules)
+    cleaned, where = clean(found.text, config.rules), found.url or found.where or found.title or source.name
     if cleaned.refused:
-        return _masked_left(Left(where=found.url or found.title or source.name, reason=cleaned.refused))
+        return _masked_left(Left(where=where, reason=cleaned.refused, detail=_HINTS.get(cleaned.refused, "")))
 
     def mask(text: str) -> str:
         done = _mask(text)
         masked.update(one.kind for one in done.found)
         return str(done.text)
 
-    return document(
-        mask(cleaned.text),
-        source=source.name,
-        licence=found.licence or source.licence,
-        title=mask(" ".join(found.title.split())),
-        date=found.date,
-        url=mask(found.url),
-        language=cleaned.language,
-    )
+    try:
+        return document(
+            mask(cleaned.text),
+            source=source.name,
+            licence=found.licence.strip() or source.licence,
+            title=mask(line(found.title)),
+            date=found.date,
+            url=mask(line(found.url)),
+            language=cleaned.language,
+        )
+    except LanguageError as error:
+        return _masked_left(Left(where=where, reason="unreadable", detail=str(error)))
 
 
 def _masked_left(left: Left) -> Left:
-    return msgspec.structs.replace(left, where=_mask(left.where[:300]).text, detail=_mask(left.detail[:300]).text)
+    where, detail = (_mask(_plain(part[:300])).text for part in (left.where, left.detail))
+    return msgspec.structs.replace(left, where=where, detail=detail)
+
+
+def _plain(text: str) -> str:
+    """Return text that can be written down: lone surrogates are spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _mask(text: str) -> Any:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import get_args
 
 import msgspec
 
-from kalibre.core.errors import LanguageError
+from kalibre.core.errors import LanguageError, SettingsError
+from kalibre.language.text.language_id import Language
+from kalibre.language.text.normal import LIMIT
 
 _BOILERPLATE = re.compile(  # of a folded line
     r"""(?x)^\W*(?:
@@ -20,6 +23,7 @@ _BOILERPLATE = re.compile(  # of a folded line
     )\W*$"""
 )
 _SHORT_LINE = 200
+_LONGEST_LINE = 2_000
 _TOKEN = re.compile(r"\S+")
 
 
@@ -46,6 +50,20 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     letters: float = 0.6
     repeated: float = 0.3
     common_word: float = 0.3
+
+    def __post_init__(self) -> None:
+        known = get_args(Language)
+        if not self.languages or (wrong := sorted(set(self.languages) - set(known))):
+            told = repr(wrong[0]) if self.languages else "an empty list"
+            raise SettingsError(f"languages: {told} is none that is told apart: choose of {', '.join(known)}")
+        for name in ("shortest_words", "longest_chars"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} = {getattr(self, name)!r} is out of range: choose 1 or more")
+        if self.longest_chars > LIMIT:
+            raise SettingsError(f"longest_chars = {self.longest_chars!r} is out of range: choose up to {LIMIT}")
+        for name in ("letters", "repeated", "common_word"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SettingsError(f"{name} = {getattr(self, name)!r} is no share: choose 0 to 1")
 
 
 class Cleaned(msgspec.Struct, frozen=True):
@@ -85,6 +103,22 @@ def clean(text: str, rules: Rules) -> Cleaned:
     if language not in rules.languages:
         return Cleaned("", language, f"language {language}")
     return Cleaned(kept, language)
+
+
+def line(text: str) -> str:
+    r"""Repair a title or address and bring it to one line; what is no text becomes empty.
+
+    Examples
+    --------
+    >>> line("Åžirket\n kÃ¢rÄ±\u200f")
+    'Şirket kârı'
+    """
+    from kalibre.language.text import normal
+
+    try:
+        return " ".join(normal.clean(text[:_LONGEST_LINE]).text.split())
+    except LanguageError:
+        return ""
 
 
 def _lines(text: str) -> tuple[list[str], float]:

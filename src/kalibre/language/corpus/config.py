@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def read_config(path: Path) -> CorpusConfig:
         raise SettingsError(f"{str(path)!r}: setting {unknown[0]!r} is unknown, there are {', '.join(sorted(known))}")
     try:
         sources = tuple(_source(one) for one in told.get("sources", ()))
-        rules = msgspec.convert(told.get("rules", {}), Rules)
+        rules = _rules(told.get("rules", {}))
         near = msgspec.convert(told.get("near", 0.8), float)
         folder = Path(msgspec.convert(told["folder"], str))
     except KeyError as error:
@@ -109,6 +110,13 @@ def read_config(path: Path) -> CorpusConfig:
     base = path.resolve().parent
     placed = tuple(_placed(source, base) for source in sources)
     return CorpusConfig(folder=base / folder, sources=placed, rules=rules, near=near)
+
+
+def _rules(told: Any) -> Rules:
+    known = {field.name for field in msgspec.structs.fields(Rules)}
+    if isinstance(told, dict) and (unknown := sorted(set(told) - known)):
+        raise SettingsError(f"rule {unknown[0]!r} is unknown, there are {', '.join(sorted(known))}")
+    return msgspec.convert(told, Rules)
 
 
 def _source(told: dict[str, Any]) -> SourceConfig:
@@ -128,4 +136,7 @@ def _placed(source: SourceConfig, base: Path) -> SourceConfig:
     paths = source.options.get("paths")
     if source.kind != "files" or not isinstance(paths, list):
         return source
-    return msgspec.structs.replace(source, options={**source.options, "paths": [str(base / str(one)) for one in paths]})
+    plain = Path(glob.escape(str(base)))  # its own brackets are no pattern
+    return msgspec.structs.replace(
+        source, options={**source.options, "paths": [str(plain / str(one)) for one in paths]}
+    )

@@ -10,7 +10,7 @@ import msgspec
 
 from kalibre.core.errors import LanguageError, UsageError
 
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})?)?")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})?)?", re.ASCII)
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +33,11 @@ def text_id(text: str) -> str:
     """Return the name of a text: 32 hex digits of the sha256 of its NFC form with single blanks."""
     plain = " ".join(unicodedata.normalize("NFC", text).split())
     return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def is_iso(date: str) -> bool:
+    """Say whether a date is written as documents have it: `2024-01-31`, or with a time behind `T`."""
+    return _DATE.fullmatch(date) is not None
 
 
 def document(
@@ -59,7 +64,7 @@ def document(
             )
     if not text.strip():
         raise LanguageError(f"a document of {source!r} is empty: leave it out")
-    if date and not _DATE.fullmatch(date):
+    if date and not is_iso(date):
         raise LanguageError(f"date {date!r} of a document of {source!r} is not ISO: write it as 2024-01-31")
     return Document(
         id=text_id(text), text=text, source=source, licence=licence, title=title, date=date, url=url, language=language

@@ -36,11 +36,12 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, kw_only=True):
-    """What the corpus holds, and how far each source has been read (`memory`, the sources' own)."""
+    """What the corpus holds, how far each source has been read (`memory`, the sources' own), by which rules."""
 
     format: int = 1
     shards: list[Shard] = []
     memory: dict[str, dict[str, Any]] = {}
+    rules: str = ""
 
 
 class Store:
@@ -54,22 +55,26 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.manifest = self._manifest()
+
+    def _manifest(self) -> Manifest:
+        folder = self.folder
         try:
             content = (folder / MANIFEST).read_bytes()
         except FileNotFoundError:
-            self.manifest = Manifest()
-            return
+            return Manifest()
         except OSError as error:
             raise DatasetError(f"{str(folder)!r} cannot be read ({error}): name the folder of a corpus") from error
         try:
-            self.manifest = msgspec.json.decode(content, type=Manifest)
+            found = msgspec.json.decode(content, type=Manifest)
         except msgspec.DecodeError as error:
             raise DatasetError(
                 f"the manifest of the corpus in {str(folder)!r} cannot be read ({error}): restore it, or build anew in "
                 "another folder"
             ) from error
-        if self.manifest.format != 1:
-            raise DatasetError(f"the corpus in {str(folder)!r} has format {self.manifest.format}, this release reads 1")
+        if found.format != 1:
+            raise DatasetError(f"the corpus in {str(folder)!r} has format {found.format}, this release reads 1")
+        return found
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -122,6 +127,8 @@ class Store:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise DatasetError(f"another build is writing to {str(self.folder)!r}: wait for it to end") from None
+            # Another build may have ended since this one looked: what it added is no leftover.
+            self.manifest = self._manifest()
             named = {shard.name for shard in self.manifest.shards}
             for path in [*self.folder.glob("documents-*.jsonl.xz"), *self.folder.glob(".writing-*")]:
                 if path.name not in named:
@@ -146,8 +153,18 @@ class Store:
 
     def remember(self, source: str, memory: dict[str, Any]) -> None:
         """Keep how far a source has been read."""
-        self.manifest.memory = {**self.manifest.memory, source: memory}
-        self._save()
+        now = msgspec.json.decode(_encode(memory))
+        if self.manifest.memory.get(source) != now:
+            self.manifest.memory = {**self.manifest.memory, source: now}
+            self._save()
+
+    def keep_rules(self, rules: str) -> bool:
+        """Note the rules of this build; say whether those of the last one were others."""
+        changed = bool(self.manifest.rules) and self.manifest.rules != rules
+        if self.manifest.rules != rules:
+            self.manifest.rules = rules
+            self._save()
+        return changed
 
     def _save(self) -> None:
         self._replace(MANIFEST, msgspec.json.format(_encode(self.manifest), indent=1) + b"\n")

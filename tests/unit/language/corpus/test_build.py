@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,7 +110,7 @@ def test_a_source_that_fails_keeps_what_it_gave(tmp_path: Path):
     told = run(tmp_path / "c", failing, Scripted(news(3)))
     assert [one.added for one in told.sources] == [2, 1]
     assert told.failed == ["s0"]
-    assert "s0" not in Store(tmp_path / "c").manifest.memory, "it is read from the same place again"
+    assert not Store(tmp_path / "c").manifest.memory["s0"], "it is read from the same place again"
     assert Store(tmp_path / "c").manifest.memory["s1"] == {"read": 1}
 
 
@@ -215,3 +216,74 @@ def test_wrong_sources_are_refused_before_anything_is_read(
     with pytest.raises(error):
         build(CorpusConfig(folder=tmp_path / "c", sources=(source,)))
     assert not (tmp_path / "c").exists()
+
+
+class Counting:
+    """A source that remembers how far it was read, item by item, and fails where an error stands."""
+
+    def __init__(self, *items: Any) -> None:
+        self.items = items
+
+    def read(self, memory: dict[str, Any]) -> Iterator[Found | Left]:
+        for place, item in enumerate(self.items):
+            if place < memory.get("read", 0):
+                continue
+            if isinstance(item, BaseException):
+                raise item
+            yield Found(text=item)
+            memory["read"] = place + 1
+
+
+@pytest.mark.parametrize("error", [SourceUnavailableError("'x' answers 500"), KeyboardInterrupt()])
+def test_a_source_that_stops_half_way_goes_on_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+):
+    monkeypatch.setattr(building, "BATCH_DOCUMENTS", 3)
+    items: list[Any] = [news(i) for i in range(10)]
+    with contextlib.suppress(KeyboardInterrupt):
+        run(tmp_path / "c", Counting(*items[:8], error))  # type: ignore[arg-type]
+    stored = Store(tmp_path / "c")
+    assert len(list(stored.documents())) >= stored.manifest.memory["s0"]["read"] >= 5
+    told = run(tmp_path / "c", Counting(*items))  # type: ignore[arg-type]
+    assert told.sources[0].found <= 5
+    assert texts(tmp_path / "c") == items
+
+
+def test_a_build_without_news_does_not_read_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run(tmp_path / "c", Scripted(news(1)))
+    monkeypatch.setattr(Store, "read", lambda store, shard: pytest.fail("it was read"))
+    assert run(tmp_path / "c", Scripted()).added == 0
+
+
+def test_other_rules_are_told(tmp_path: Path):
+    assert run(tmp_path / "c", Scripted(news(1))).note == ""
+    assert run(tmp_path / "c", Scripted(news(1))).note == ""
+    assert "rules are not those of the last build" in run(tmp_path / "c", Scripted(news(1)), near=1.0).note
+
+
+def test_odd_dates_titles_and_names_break_nothing(tmp_path: Path):
+    found = run(
+        tmp_path / "c",
+        Scripted(
+            Found(text=news(1), date="dün", url="https://a/b"),
+            Found(text=news(2), title="\ud800Åžirket\n\u202ekÃ¢rÄ±", url="\udcdd", licence="  "),
+            Left(where="\udcdd.txt", reason="unreadable", detail="\ud800"),
+        ),
+    )
+    assert found.sources[0].left == {"unreadable": 2}
+    msgspec.json.encode(found)
+    (one,) = Store(tmp_path / "c").documents()
+    assert (one.title, one.licence) == ("\ufffdŞirket kârı", "CC0-1.0")
+
+
+def test_a_folder_with_brackets_and_rules_out_of_range(tmp_path: Path):
+    home = tmp_path / "benim [1]"
+    home.mkdir()
+    (home / "a.txt").write_text(news(1), encoding="utf-8")
+    source = "[[sources]]\nname = 'a'\nkind = 'files'\nlicence = 'l'\npaths = ['*.txt']\n"
+    (home / "corpus.toml").write_text(f"folder = 'c'\n{source}", encoding="utf-8")
+    assert build(read_config(home / "corpus.toml")).added == 1
+    for rules, words in (("shortest_word = 1", "rule 'shortest_word' is unknown"), ("letters = 60", "letters = 60")):
+        (home / "corpus.toml").write_text(f"folder = 'c'\n[rules]\n{rules}\n{source}", encoding="utf-8")
+        with pytest.raises(SettingsError, match=words):
+            read_config(home / "corpus.toml")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from kalibre.core.errors import SourceFormatError
-from kalibre.language.corpus.cleaning import Rules, clean
+from kalibre.core.errors import SettingsError, SourceFormatError
+from kalibre.language.corpus.cleaning import Rules, clean, line
 from kalibre.language.corpus.decoding import decode
 
 NEWS = "Merkez Bankası politika faizini değiştirmedi, kararın ardından dolar kuru sınırlı geriledi."
@@ -81,13 +83,50 @@ def test_other_languages_by_choice():
         (b'<?xml encoding="cp857"?>' + "Ünlü".encode("cp857"), "", '<?xml encoding="cp857"?>Ünlü'),
         (b"", "nonsense", ""),
         ("Şükrü".encode("cp1254") + b"\x81", "no-such-code", "Şükrü\ufffd"),
+        ("Kâr arttı, Ş".encode("utf-16-le"), "", "Kâr arttı, Ş"),
+        ("Kâr arttı, Ş".encode("utf-16-be"), "", "Kâr arttı, Ş"),
+        ("Şükrü Ğ".encode()[:-1], "", "Şükrü \ufffd"),
+        ("Ğ\nŞ\n".encode() + "Şükrü\n".encode("cp1254"), "iso-8859-9", "Ğ\nŞ\nŞükrü\n"),
+        ("Ğ ".encode() * 50 + b"\xff" + "Ş".encode(), "", "Ğ " * 50 + "\ufffdŞ"),
     ],
 )
 def test_bytes_become_text(content: bytes, declared: str, text: str):
     assert decode(content, declared) == text
 
 
-@pytest.mark.parametrize("content", [b"\x00" * 100, b"\xff\xfea", b"PK\x03\x04" + b"\x00" * 40])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x00" * 100,
+        b"\xff\xfea",
+        b"PK\x03\x04" + b"\x00" * 40,
+        b"%PDF-1.7 metin",
+        "{\\rtf1 Şirket}".encode(),
+        bytes(range(1, 256)) * 20,
+    ],
+)
 def test_binary_is_no_text(content: bytes):
     with pytest.raises(SourceFormatError):
         decode(content)
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ({"languages": ()}, "languages: an empty list"),
+        ({"languages": ("tur",)}, "languages: 'tur'"),
+        ({"shortest_words": 0}, "shortest_words = 0"),
+        ({"longest_chars": 10**9}, "longest_chars = 1000000000"),
+        ({"letters": 60.0}, r"letters = 60\.0 is no share"),
+        ({"repeated": float("nan")}, "repeated = nan"),
+    ],
+)
+def test_rules_have_bounds(rules: dict[str, Any], words: str):
+    with pytest.raises(SettingsError, match=words):
+        Rules(**rules)
+
+
+def test_titles_are_repaired_and_brought_to_one_line():
+    assert line("Åžirket\n\u202ekÃ¢rÄ±\x00") == "Şirket kârı"
+    assert line("\ud800 kur") == "\ufffd kur"
+    assert line("\x01" * 50) == ""

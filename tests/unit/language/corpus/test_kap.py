@@ -133,3 +133,47 @@ def test_after_a_long_pause_no_day_is_left_out(web: Site):
     list(Source(base=web.url, today="2024-11-28", interval_s=0.001, wait=lambda s: None).read(memory))
     days = [json.loads(body)["fromDate"] for method, _, _, body in web.asked if method == "POST"]
     assert (days[0], len(days)) == ("2024-11-10", 19)
+
+
+@pytest.mark.parametrize("inside", [None, "x", [], 5])
+def test_rows_with_missing_or_odd_fields_break_nothing(web: Site, inside: Any):
+    odd = {"disclosureIndex": 1, "basic": inside, "disclosureBasic": inside, "subject": None, "publishDate": inside}
+    serve(web, {"2024-11-28": [odd, row(2, publishDate=None, kapTitle=None, summary=None)]})
+    left, found = read(web, pages=False)
+    assert (left.where, left.reason) == ("KAP 1", "no text")
+    assert (found.text, found.date) == ("Yeni İş İlişkisi", "")
+
+
+def test_an_announcement_missed_on_a_day_that_is_over_is_asked_for_again(web: Site):
+    serve(web, {"2024-11-27": [row(1), row(2)], "2024-11-28": [row(3)]})
+    for index in (1, 3):
+        web.page(f"/tr/Bildirim/{index}", "Bildirim")
+    web.routes["/tr/Bildirim/2"] = (500, {}, b"")
+    memory: dict[str, Any] = {}
+    assert [type(one) for one in read(web, memory)] == [Found, Left, Found]
+    assert memory["missed"] == {"2024-11-27": ["2"]}
+    json.dumps(memory)
+    assert [one.reason for one in read(web, memory)] == ["unavailable"]
+    web.page("/tr/Bildirim/2", "Bildirim")
+    (found,) = read(web, memory)
+    assert found.url.endswith("/2")
+    assert memory["missed"] == {}
+    assert read(web, memory) == []
+    memory["missed"] = {"2024-09-01": ["9"]}
+    (left,) = read(web, memory)
+    assert (left.reason, memory["missed"]) == ("given up", {})
+
+
+def test_a_time_with_a_zone_keeps_it(web: Site):
+    told = ("2024-11-28T18:05:00-05:00", "2024-11-28T18:05:00Z", "28.11.2024 18:05")
+    serve(web, {"2024-11-28": [row(i, publishDate=date) for i, date in enumerate(told, start=1)]})
+    assert [one.date for one in read(web, pages=False)] == [
+        "2024-11-28T18:05:00-05:00",
+        "2024-11-28T18:05:00+00:00",
+        "2024-11-28T18:05:00+03:00",
+    ]
+
+
+def test_classes_are_a_list():
+    with pytest.raises(UsageError, match=r"classes 'ODA' of source 'kap' is no list"):
+        Source(classes="ODA")

@@ -279,3 +279,99 @@ def test_a_host_is_asked_no_faster_than_said(web: Site):
 def test_wrong_options_are_refused(options: dict[str, Any], words: str):
     with pytest.raises(UsageError, match=words):
         open_source("news", options)
+
+
+def feed_of(*items: str) -> Answer:
+    xml = f'<?xml version="1.0"?><rss version="2.0"><channel><title>t</title>{"".join(items)}</channel></rss>'
+    return 200, {"content-type": "application/rss+xml"}, xml.encode()
+
+
+def test_items_without_address_and_id_are_all_read_and_once(web: Site):
+    web.routes["/rss"] = feed_of(*(f"<item><title>Duyuru {i}</title></item>" for i in range(3)))
+    memory: dict[str, Any] = {}
+    assert [one.text for one in read(web, memory)] == ["Duyuru 0", "Duyuru 1", "Duyuru 2"]
+    memory["marks"] = {}
+    assert read(web, memory) == []
+
+
+def test_an_article_that_is_gone_is_not_asked_for_again(web: Site):
+    web.feed("/rss", f"{web.url}/yok", f"{web.url}/dev", etag='"one"')
+    web.routes["/dev"] = (200, {}, b"x" * 2_000_000)
+    memory: dict[str, Any] = {}
+    assert [one.reason for one in read(web, memory, largest_mb=1)] == ["gone", "too large"]
+    web.feed("/rss", f"{web.url}/yok", f"{web.url}/dev", etag='"two"')
+    assert read(web, memory, largest_mb=1) == []
+    assert web.paths().count("/yok") == web.paths().count("/dev") == 1
+
+
+def test_a_server_that_always_says_nothing_is_new_is_asked_whole_once_a_day(web: Site):
+    web.feed("/rss", f"{web.url}/a", etag='"same"')
+    web.page("/a", "Bir")
+    now, memory = [1_000.0], dict[str, Any]()
+    assert len(read(web, memory, clock=lambda: now[0])) == 1
+    web.feed("/rss", f"{web.url}/a", f"{web.url}/b", etag='"same"')
+    web.page("/b", "İki")
+    now[0] += 3_600
+    assert read(web, memory, clock=lambda: now[0]) == []
+    now[0] += 86_400
+    assert [one.url for one in read(web, memory, clock=lambda: now[0])] == [f"{web.url}/b"]
+
+
+def test_dates_as_turkish_feeds_write_them(web: Site):
+    told = ("Per, 28 Kas 2024 10:00:00 +0300", "28 Kasım 2024 10:00", "1900-01-01T00:00:00+01:56:56", "yakında", "")
+    web.routes["/rss"] = feed_of(
+        *(f"<item><title>Haber {i}</title><pubDate>{date}</pubDate></item>" for i, date in enumerate(told))
+    )
+    assert [one.date for one in read(web)] == ["2024-11-28T10:00:00+03:00", "2024-11-28T10:00:00", "", "", ""]
+
+
+def test_a_date_that_only_stands_somewhere_on_a_page_is_none(web: Site):
+    web.routes["/rss"] = feed_of(f"<item><title>Haber</title><link>{web.url}/a</link></item>")
+    web.page("/a", "Haber", *PARAGRAPHS, "Şirket 12.03.2015 tarihinde kuruldu. © 2019 bütün haklar saklıdır.")
+    (found,) = read(web)
+    assert found.date == ""
+    web.page("/a", '<meta name="date" content="2024-11-28T10:00:00+03:00">Haber')
+    assert read(web)[0].date == "2024-11-28T10:00:00+03:00"
+
+
+def test_a_feed_that_unfolds_without_end_is_refused(web: Site):
+    names = [f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 9)]
+    head = f'<?xml version="1.0"?><!DOCTYPE l [<!ENTITY a0 "aaaaaaaaaa">{"".join(names)}]>'
+    items = "<item><title>&a8;</title></item><item><title>Sağlam</title></item>"
+    web.routes["/rss"] = (200, {}, f"{head}<rss version='2.0'><channel>{items}</channel></rss>".encode())
+    assert sum(len(getattr(one, "text", "")) for one in read(web)) < 1_000
+
+
+def test_a_password_in_an_address_is_neither_told_nor_kept(web: Site):
+    secret = web.url.replace("//", "//ali:sifre123@")
+    web.feed("/rss", "/a", "/yok")
+    web.page("/a", "Haber")
+    memory: dict[str, Any] = {}
+    found = read(web, memory, feeds=[f"{secret}/rss"])
+    assert [type(one) for one in found] == [Found, Left]
+    assert "sifre123" not in f"{found}{memory}"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"feeds": [1]}, "feeds = "),
+        ({"feeds": ["https://x/rss"], "interval_s": "2"}, "without quotation marks"),
+        ({"feeds": ["https://x/rss"], "articles": "no"}, "without quotation marks"),
+        ({"feeds": ["https://x/rss"], "limit": 1.5}, "limit = 1.5"),
+        ({"feeds": ["https://x/rss"], "limit": -1}, "limit -1"),
+        ({"feeds": ["https://x/rss"], "interval_s": float("inf")}, "interval_s inf"),
+    ],
+)
+def test_options_of_another_kind_are_refused(options: dict[str, Any], words: str):
+    with pytest.raises(UsageError, match=words):
+        open_source("news", options)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, web: Site):
+    import sys
+
+    web.feed("/rss", f"{web.url}/a")
+    monkeypatch.setitem(sys.modules, "feedparser", None)
+    with pytest.raises(UsageError, match=r"feedparser.*pip install 'kalibre\[corpus\]'"):
+        read(web)

@@ -77,3 +77,42 @@ def test_a_database_that_is_not_there_is_an_outage_and_no_password_is_told():
 def test_an_empty_query_is_refused():
     with pytest.raises(UsageError, match="query of source 'postgres' is empty"):
         Source(database="x", query=" ")
+
+
+def test_a_query_may_hold_percent_signs_and_end_in_a_comment(url: str):
+    found = read(url, "SELECT icerik FROM haberler WHERE icerik LIKE '%metin 12' -- on iki")
+    assert [one.text for one in found] == ["%s metin 12"]
+    assert len(read(url, "SELECT * FROM haberler WHERE icerik LIKE '%metin 1_'", {"after": 11}, after="id")) == 8
+
+
+def test_a_database_that_goes_away_half_way_goes_on_from_there(url: str):
+    query = "SELECT id, id / 100 AS part, icerik, pg_sleep(0) FROM haberler WHERE id <= 1200"
+    memory: dict[str, Any] = {}
+    rows = Source(database=url, query=query, after="part").read(memory)
+    seen = [next(rows).text for _ in range(250)]
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND query LIKE '%kalibre%'"
+        )
+    with pytest.raises(SourceUnavailableError):
+        seen.extend(one.text for one in rows)
+    assert 250 <= len(seen) < 1_000
+    assert memory["after"] < int(seen[-1].split()[-1]) // 100, "a part that was not read to its end is read again"
+    seen += [one.text for one in read(url, query, memory, after="part")]
+    assert set(seen) == {f"%s metin {number}" for number in range(1, 1_201)}
+    assert len(seen) < 1_200 + 200
+
+
+@pytest.mark.parametrize("database", ["ali:sifre123@host/db", "host=x password=sifre123 nonsense"])
+def test_a_wrong_connection_string_is_not_quoted(database: str):
+    with pytest.raises(UsageError, match="no connection string") as error:
+        Source(database=database, query="SELECT 1 AS text")
+    assert "sifre123" not in str(error.value)
+
+
+def test_bytes_are_read_as_text_and_odd_times_as_none(url: str):
+    query = "SELECT convert_to('Şirket kârı', 'UTF8') AS text, timestamptz '1890-01-01' AS date"
+    (found,) = read(f"{url}&options=-c%20timezone%3DEurope/Istanbul" if "?" in url else url, query)
+    assert found.text == "Şirket kârı"
+    assert found.date in ("", "1890-01-01T00:00:00+00:00")

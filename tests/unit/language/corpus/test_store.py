@@ -129,3 +129,11 @@ def test_documents_to_look_at(tmp_path: Path):
         inspect(folder, source="s9")
     with pytest.raises(DatasetError, match="holds no corpus"):
         stats(tmp_path)
+
+
+def test_what_another_build_added_in_the_meantime_is_no_leftover(tmp_path: Path):
+    waiting = Store(tmp_path / "c")  # looked before the first build had ended
+    filled(tmp_path / "c", 2)
+    with waiting.writing():
+        waiting.add([document("Yeni haber", source="s", licence="l")])
+    assert len(list(Store(tmp_path / "c").documents())) == 9

@@ -13,7 +13,6 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -27,17 +26,30 @@ from kalibre.core.errors import (
     SourceUnavailableError,
     UsageError,
 )
+from kalibre.language.corpus.sources._answer import Headers, Unpacked, is_plain, seconds, shown
+from kalibre.language.corpus.sources.base import needed
 
 logger = logging.getLogger(__name__)
 AGENT = "kalibre-corpus"
 _TRIES = 3
 _REDIRECTS = 5
 _LONGEST_DELAY_S = 60.0
+_LONGEST_S = 100_000.0
 _BUSY = frozenset({429, 503})
+_MOVED = frozenset({301, 302, 303, 307, 308})
+_GONE = frozenset(range(400, 500)) - {408, 425, 429}
+_RULES_BYTES = 500 * 1024
+"""Of robots.txt, as RFC 9309 asks; the rest is not read."""
+_RULES_S, _NO_RULES_S = 86_400.0, 600.0
+"""How long rules hold, and how long it holds that they could not be had."""
 
 
 class RobotsError(SourceRefusedError):
     """The host's robots.txt asks not to read this."""
+
+
+class GoneError(SourceUnavailableError):
+    """The server says that there is no such page, or not for programs: asking again cannot help."""
 
 
 class TooLargeError(SourceFormatError):
@@ -78,8 +90,8 @@ class Politeness:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not value > 0:
-                raise UsageError(f"{name} {value!r} is out of range: choose more than 0")
+            if not 0 < value <= _LONGEST_S:
+                raise UsageError(f"{name} {value!r} is out of range: choose more than 0, up to {_LONGEST_S:.0f}")
 
 
 class Visitor:
@@ -106,8 +118,9 @@ class Visitor:
         self._interval, self._patience = politeness.interval_s, politeness.patience_s
         self._largest, self._timeout = int(politeness.largest_mb * 2**20), politeness.timeout_s
         self._hosts, self._wait, self._now = hosts, wait, now
-        self._client = httpx.Client(timeout=self._timeout, headers={"user-agent": f"{AGENT}/1"}, trust_env=False)
-        self._robots: dict[str, Any] = {}
+        headers = {"user-agent": f"{AGENT}/1", "accept-encoding": "gzip"}
+        self._client = httpx.Client(timeout=self._timeout, headers=headers, trust_env=False)
+        self._robots: dict[str, tuple[Any, float]] = {}
         self._next: dict[str, float] = {}
 
     def close(self) -> None:
@@ -137,57 +150,77 @@ class Visitor:
         SourceUnavailableError
             If it does not answer, or with an error.
         """
-        headers = {}
-        if marks:
-            headers = {"if-none-match": marks.get("etag", ""), "if-modified-since": marks.get("last-modified", "")}
+        told = {"if-none-match": "etag", "if-modified-since": "last-modified"}
+        headers = {name: str((marks or {}).get(mark, "")) for name, mark in told.items()}
+        headers = {name: value for name, value in headers.items() if value and is_plain(value)}
         at = url
         for _ in range(_REDIRECTS + 1):
             self._check(at)
-            status, found, content = self._asked(at, {key: value for key, value in headers.items() if value}, post)
-            if status in {301, 302, 303, 307, 308} and "location" in found:
+            status, found, content = self._asked(at, headers, post)
+            if status in _MOVED and "location" in found:
                 at = joined(at, found["location"])
+                post = None if status == 303 else post
                 continue
             if status == 304:
                 return Page(at, None, marks=dict(marks or {}))
             if status != 200:
-                raise SourceUnavailableError(f"{at!r} answers {status}: it may be gone, or not open to programs")
-            kept = {name: found[name] for name in ("etag", "last-modified") if name in found}
+                error = GoneError if status in _GONE else SourceUnavailableError
+                raise error(f"{shown(at)!r} answers {status}: it may be gone, or not open to programs")
+            kept = {name: found[name] for name in told.values() if is_plain(found.get(name, ""))}
             return Page(at, content, found.charset or "", kept)
-        raise SourceUnavailableError(f"{url!r} redirects more than {_REDIRECTS} times: correct the address")
+        raise SourceUnavailableError(f"{shown(url)!r} redirects more than {_REDIRECTS} times: correct the address")
 
     # --- rules --------------------------------------------------------------------------------------------------------
 
     def _check(self, url: str) -> None:
+        site = self._site(url)
+        rules = self._rules(site)
+        if rules is None or not rules.can_fetch(url, AGENT):
+            raise RobotsError(f"robots.txt of {shown(site)!r} asks programs not to read {shown(url)!r}: it is left out")
+
+    def _site(self, url: str) -> str:
+        """Return whose rules hold for an address, if it is one that may be asked."""
         try:
             parts = urlsplit(url)
             readable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
         except ValueError:
             readable = False
         if not readable or not parts.hostname:
-            raise SourceFormatError(f"{url!r} is no address of a page: it needs http or https and a host")
+            raise SourceFormatError(f"{url[:300]!r} is no address of a page: it needs http or https and a host")
         if parts.hostname not in self._hosts and _is_private(parts.hostname):
-            raise SourceRefusedError(f"{url!r} leads into a private network: name its host in the settings to read it")
-        rules = self._rules(f"{parts.scheme}://{parts.netloc}")
-        if rules is None or not rules.can_fetch(url, AGENT):
-            raise RobotsError(f"robots.txt of {parts.netloc!r} asks programs not to read {url!r}: it is left out")
+            raise SourceRefusedError(f"{shown(url)!r} leads into a private network: name its host in the settings")
+        return f"{parts.scheme}://{parts.netloc}"
 
     def _rules(self, site: str) -> Any:
-        from protego import Protego
+        """Return the rules of a site; None where they cannot be known now, so that nothing may be read."""
+        rules, until = self._robots.get(site, (None, -1.0))
+        if until < self._now():
+            rules = self._read_rules(site)
+            self._robots[site] = rules, self._now() + (_NO_RULES_S if rules is None else _RULES_S)
+        return rules
 
-        if site not in self._robots:
+    def _read_rules(self, site: str) -> Any:
+        protego = needed("protego").Protego
+        at, status, content = f"{site}/robots.txt", 404, b""
+        for _ in range(_REDIRECTS + 1):
             try:
-                status, _, content = self._asked(f"{site}/robots.txt", {}, None, robots=True)
-            except SourceUnavailableError:
-                status, content = 599, b""
-            # None: the rules cannot be known now, so nothing may be read.
-            self._robots[site] = (
-                None if status >= 500 else Protego.parse(content.decode("utf-8", "replace") if status == 200 else "")
-            )
-        return self._robots[site]
+                self._site(at)
+                status, found, content = self._asked(at, {}, None, robots=True)
+            except (SourceUnavailableError, SourceFormatError):
+                return None
+            if status not in _MOVED or "location" not in found:
+                break
+            at = joined(at, found["location"])
+        if status >= 500:
+            return None
+        try:
+            return protego.parse(content.decode("utf-8", "replace") if 200 <= status < 300 else "")
+        except Exception:  # noqa: BLE001  (what is no robots.txt fails in any way, and then says nothing)
+            return protego.parse("")
 
     def _turn(self, site: str) -> None:
         """Wait until the host may be asked again."""
-        rules = self._robots.get(site)
+        rules, _ = self._robots.get(site, (None, 0.0))
         told = float(rules.crawl_delay(AGENT) or 0.0) if rules else 0.0
         pause = self._next.get(site, 0.0) - self._now()
         if pause > 0:
@@ -198,14 +231,14 @@ class Visitor:
 
     def _asked(
         self, url: str, headers: Mapping[str, str], post: Any, *, robots: bool = False
-    ) -> tuple[int, _Headers, bytes]:
+    ) -> tuple[int, Headers, bytes]:
         parts = urlsplit(url)
         site = f"{parts.scheme}://{parts.netloc}"
         said = ""
         for attempt in range(_TRIES):
             self._turn(site)
             try:
-                answer, content = self._once(url, headers, post)
+                answer, content = self._once(url, headers, post, robots=robots)
             except (httpx.RequestError, httpx.InvalidURL, UnicodeError) as error:
                 said = f"does not answer ({type(error).__name__}: {error})"
                 self._wait(2.0**attempt)
@@ -218,48 +251,37 @@ class Visitor:
                 said = f"answers {answer.status_code}"
                 self._wait(2.0**attempt)
                 continue
-            return answer.status_code, _Headers(answer), content
-        raise SourceUnavailableError(f"{url!r} {said}, {_TRIES} times: try again later")
+            return answer.status_code, Headers(answer), content
+        raise SourceUnavailableError(f"{shown(url)!r} {said}, {_TRIES} times: try again later")
 
-    def _once(self, url: str, headers: Mapping[str, str], post: Any) -> tuple[httpx.Response, bytes]:
+    def _once(self, url: str, headers: Mapping[str, str], post: Any, *, robots: bool) -> tuple[httpx.Response, bytes]:
+        largest = _RULES_BYTES if robots else self._largest
         with self._client.stream("GET" if post is None else "POST", url, headers=headers, json=post) as answer:
+            if not answer.is_success:
+                return answer, b""
+            unpacked = Unpacked(answer.headers.get("content-encoding", ""))
             content = bytearray()
             began = time.monotonic()
-            for piece in answer.iter_bytes():
-                content += piece
+            for piece in answer.iter_raw():
                 if time.monotonic() - began > 3 * self._timeout:
                     raise httpx.ReadTimeout(f"it took longer than {3 * self._timeout:g} s")
-                if len(content) > self._largest:
-                    raise TooLargeError(f"{url!r} holds more than {self._largest / 2**20:g} MB: it is left out")
+                content += unpacked.more(piece, largest + 1 - len(content))
+                if len(content) > largest and robots:
+                    return answer, bytes(content[:largest])
+                if len(content) > largest:
+                    raise TooLargeError(f"{shown(url)!r} holds more than {largest / 2**20:g} MB: it is left out")
+            unpacked.check()
             return answer, bytes(content)
 
     def _be_patient(self, url: str, answer: httpx.Response, attempt: int) -> None:
-        asked = _seconds(answer.headers.get("retry-after", "")) or 2.0**attempt
+        asked = seconds(answer.headers.get("retry-after", "")) or 2.0**attempt
         if asked > self._patience:
             raise RateLimitedError(
-                f"{url!r} asks to come back in {asked:.0f} s, patience is {self._patience:.0f} s: build again later",
+                f"{shown(url)!r} asks to come back in {asked:.0f} s, patience is {self._patience:.0f} s: try later",
                 retry_after_s=asked,
             )
-        logger.info("%s asks to wait %.0f s", url, asked)
+        logger.info("%s asks to wait %.0f s", shown(url), asked)
         self._wait(asked)
-
-
-class _Headers(dict[str, str]):
-    """The headers of an answer in lower case, with the encoding it declares."""
-
-    def __init__(self, answer: httpx.Response) -> None:
-        super().__init__({key.lower(): value for key, value in answer.headers.items()})
-        self.charset = answer.charset_encoding
-
-
-def _seconds(told: str) -> float:
-    """Return what a Retry-After asks for: seconds, or a moment."""
-    if told.strip().isdigit():
-        return float(told)
-    try:
-        return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
-    except (ValueError, TypeError, IndexError):
-        return 0.0
 
 
 def _is_private(host: str) -> bool:
@@ -284,6 +306,8 @@ def reason_of(error: SourceError) -> str:
         return "robots"
     if isinstance(error, TooLargeError):
         return "too large"
+    if isinstance(error, GoneError):
+        return "gone"
     if isinstance(error, SourceFormatError):
         return "unreadable"
     return "refused" if isinstance(error, SourceRefusedError) else "unavailable"

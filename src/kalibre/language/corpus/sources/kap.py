@@ -24,6 +24,9 @@ from kalibre.language.corpus.sources.base import Found, Left, iso_date
 _FULL = 2_000
 """Rows that a list has at most: a day with so many may have had more."""
 _ZONE = "+03:00"
+_PATIENCE_DAYS = 30
+_FOR_NOW = frozenset({"unavailable", "gone"})
+"""Reasons that may pass: an announcement stands in the list before it has a page."""
 
 
 class Source:
@@ -67,11 +70,13 @@ class Source:
         self._since = _day("since", since) if since else self._until - timedelta(days=7)
         if self._since > self._until:
             raise UsageError(f"since {since!r} of source 'kap' is after until {self._until}: swap them")
+        if isinstance(classes, str):
+            raise UsageError(f"classes {classes!r} of source 'kap' is no list: write classes = [\"ODA\"]")
         self._classes, self._pages, self._base, self._wait = frozenset(classes), pages, base.rstrip("/"), wait
         self._politeness = Politeness(interval_s, patience_s, largest_mb, timeout_s)
 
     def read(self, memory: dict[str, Any]) -> Iterator[Found | Left]:
-        """Yield announcements that are new."""
+        """Yield announcements that are new, those of earlier days that could not be had at last among them."""
         day = self._since
         if "day" in memory:
             ended = _day("memory", memory["day"])
@@ -80,36 +85,66 @@ class Source:
         hosts = frozenset({urlsplit(self._base).hostname or ""})
         visitor = Visitor(self._politeness, hosts=hosts, wait=self._wait)
         try:
+            for earlier in sorted(one for one in memory.get("missed", {}) if one < day.isoformat()):
+                yield from self._again(_day("memory", earlier), visitor, memory)
             while day <= self._until:
                 yield from self._one_day(day, visitor, memory)
                 day += timedelta(days=1)
         finally:
             visitor.close()
 
+    def _again(self, day: date, visitor: Visitor, memory: dict[str, Any]) -> Iterator[Found | Left]:
+        """Ask for what could not be had on a day that is over, once; a day too old is given up."""
+        missed = set(memory["missed"][day.isoformat()])
+        if self._until - day > timedelta(days=_PATIENCE_DAYS):
+            yield Left(where=f"KAP {day}", reason="given up", detail=f"{len(missed)} announcements for too long")
+            missed = set()
+        elif missed:
+            for index, row in self._listed(day, visitor):
+                if index in missed:
+                    found, over = self._read(row, index, visitor)
+                    yield found
+                    missed -= {index} if over else set()
+        memory["missed"] = {key: left for key, left in memory["missed"].items() if key != day.isoformat()}
+        if missed:
+            memory["missed"][day.isoformat()] = sorted(missed)
+
     def _one_day(self, day: date, visitor: Visitor, memory: dict[str, Any]) -> Iterator[Found | Left]:
-        asked = {"fromDate": day.isoformat(), "toDate": day.isoformat()}
-        page = visitor.get(f"{self._base}/tr/api/disclosure/members/byCriteria", post=asked)
-        rows = _rows(page.content or b"", day)
+        rows = self._listed(day, visitor)
         if len(rows) >= _FULL:
             yield Left(where=f"KAP {day}", reason="list full", detail=f"{len(rows)} rows: the day may have had more")
         if memory.get("day") != day.isoformat():
             memory["day"], memory["read"] = day.isoformat(), []
-        known = set(memory["read"])
-        for row in sorted(rows, key=lambda one: str(one.get("disclosureIndex"))):
-            index = str(row.get("disclosureIndex", ""))
-            if not index.isdigit():
+        known, missed = set(memory["read"]), memory.setdefault("missed", {})
+        missed.pop(day.isoformat(), None)
+        for index, row in rows:
+            if not index.isdecimal():
                 yield Left(where=f"KAP {day}", reason="no index", detail=", ".join(map(str, row)))
                 continue
             if index in known or (self._classes and str(row.get("disclosureClass")) not in self._classes):
                 continue
-            try:
-                yield self._announcement(row, index, visitor)
-            except RateLimitedError:
-                raise
-            except SourceError as error:
-                yield Left(where=f"KAP {index}", reason=reason_of(error), detail=str(error))
-                continue
-            memory["read"].append(index)
+            found, over = self._read(row, index, visitor)
+            yield found
+            if over:
+                memory["read"].append(index)
+            else:
+                missed.setdefault(day.isoformat(), []).append(index)
+
+    def _listed(self, day: date, visitor: Visitor) -> list[tuple[str, dict[str, Any]]]:
+        asked = {"fromDate": day.isoformat(), "toDate": day.isoformat()}
+        page = visitor.get(f"{self._base}/tr/api/disclosure/members/byCriteria", post=asked)
+        rows = [(str(row.get("disclosureIndex")), row) for row in _rows(page.content or b"", day)]
+        return sorted(rows, key=lambda one: one[0])
+
+    def _read(self, row: dict[str, Any], index: str, visitor: Visitor) -> tuple[Found | Left, bool]:
+        """Return an announcement, or why it could not be had, and whether that is the last word."""
+        try:
+            return self._announcement(row, index, visitor), True
+        except RateLimitedError:
+            raise
+        except SourceError as error:
+            reason = reason_of(error)
+            return Left(where=f"KAP {index}", reason=reason, detail=str(error)), reason not in _FOR_NOW
 
     def _announcement(self, row: dict[str, Any], index: str, visitor: Visitor) -> Found | Left:
         url = f"{self._base}/tr/Bildirim/{index}"
@@ -126,7 +161,8 @@ class Source:
         if not text:
             return Left(where=f"KAP {index}", reason="no text")
         when = iso_date(row.get("publishDate"))
-        return Found(text=text, title=title, date=when + _ZONE if "T" in when and "+" not in when else when, url=url)
+        zoned = "T" in when and (when[-1] == "Z" or when[-6] in "+-")
+        return Found(text=text, title=title, date=when + _ZONE if "T" in when and not zoned else when, url=url)
 
 
 def _rows(content: bytes, day: date) -> list[dict[str, Any]]:
@@ -140,7 +176,12 @@ def _rows(content: bytes, day: date) -> list[dict[str, Any]]:
         raise SourceFormatError(
             f"KAP's list of {day} has an unknown shape ({content[:60]!r}): the site may have changed"
         )
-    return [{**row, **row.get("basic", {}), **row.get("disclosureBasic", {})} for row in found]
+    return [{**row, **_inside(row, "basic"), **_inside(row, "disclosureBasic")} for row in found]
+
+
+def _inside(row: dict[str, Any], name: str) -> dict[str, Any]:
+    part = row.get(name)
+    return part if isinstance(part, dict) else {}
 
 
 def _day(name: str, told: str) -> date:

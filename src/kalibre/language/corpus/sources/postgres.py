@@ -39,6 +39,15 @@ class Source:
     ) -> None:
         if not query.strip():
             raise UsageError("query of source 'postgres' is empty: write for example SELECT title, body AS text FROM t")
+        from psycopg import Error, conninfo
+
+        try:
+            conninfo.conninfo_to_dict(database)
+        except Error:
+            # Its message quotes the string, password and all.
+            raise UsageError(
+                "database of source 'postgres' is no connection string: write postgresql://user@host/name"
+            ) from None
         self._database, self._query, self._after = database, query.strip().rstrip(";"), after
         self._columns = (text, title, date, url)
 
@@ -48,7 +57,9 @@ class Source:
         from psycopg import sql
         from psycopg.rows import dict_row
 
-        wrapped = sql.SQL("SELECT * FROM ({}) AS texts").format(sql.SQL(self._query))
+        # A comment at the query's end must not swallow the bracket; `%` is meant as it stands.
+        query = sql.SQL(self._query.replace("%", "%%"))
+        wrapped = sql.SQL("SELECT * FROM ({}\n) AS texts").format(query)
         given: list[Any] = []
         if self._after:
             column = sql.Identifier(self._after)
@@ -62,15 +73,24 @@ class Source:
                 with connection.cursor("kalibre_corpus", row_factory=dict_row) as cursor:
                     cursor.itersize = _ROWS
                     cursor.execute(wrapped, given)
-                    for number, row in enumerate(cursor, start=1):
-                        yield self._row(row, number)
-                        if self._after and row.get(self._after) is not None:
-                            memory["after"] = _plain(row[self._after])
+                    yield from self._rows(cursor, memory)
         except psycopg.OperationalError as error:
             # The message of a connection names host and user, never the password.
             raise SourceUnavailableError(f"the database of source 'postgres' cannot be read: {error}") from None
         except psycopg.Error as error:
             raise SourceFormatError(f"the query {self._query!r} of source 'postgres' fails: {error}") from None
+
+    def _rows(self, cursor: Any, memory: dict[str, Any]) -> Iterator[Found | Left]:
+        """Yield the rows; what is remembered is below any row that may still come, also if the database goes away."""
+        last: Any = None
+        for number, row in enumerate(cursor, start=1):
+            at = row.get(self._after) if self._after else None
+            if last is not None and at != last:
+                memory["after"] = _plain(last)
+            yield self._row(row, number)
+            last = at if at is not None else last
+        if last is not None:
+            memory["after"] = _plain(last)
 
     def _row(self, row: dict[str, Any], number: int) -> Found | Left:
         text, title, date, url = self._columns
