@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import msgspec
 from benchmarks._fault_kills import in_child
 from tests.fakes.models import STEP_MS, random_bars, small_bundle
 from tests.fakes.trading import unquiet
@@ -273,8 +274,7 @@ def _market(n_bars: int) -> Iterator[list[Event]]:
         while row < len(steady) and steady[row].open_time <= newest_ms:
             bar = steady[row]
             row += 1
-            closed = BarClosed(**{name: getattr(bar, name) for name in bar.__struct_fields__})
-            one = new_event(KEYS[1], bar.open_time, closed)
+            one = new_event(KEYS[1], bar.open_time, BarClosed.of(bar))
             if dice.random() < 0.02:  # it comes late, after a gap was announced
                 missed.append(one)
                 gap = Gap(start_ms=bar.open_time, end_ms=bar.open_time + STEP_MS, missing_bars=1, status="open")
@@ -296,8 +296,7 @@ def _market(n_bars: int) -> Iterator[list[Event]]:
 def _with_close(event: Event, close: float) -> Event:
     bar = event.payload
     assert isinstance(bar, BarClosed)
-    values = {name: getattr(bar, name) for name in BarClosed.__struct_fields__} | {"close": close}
-    return new_event(event.key, event.event_time, BarClosed(**values))
+    return new_event(event.key, event.event_time, msgspec.structs.replace(bar, close=close))
 
 
 def _steering(trained: Trained, n_bars: int) -> dict[int, list[Tell]]:

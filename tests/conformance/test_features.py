@@ -31,7 +31,10 @@ OPTIONAL = [name for name in COLUMNS if "taker_buy_volume" in describe(name)["in
 def bars() -> Bars:
     bars = simulated_bars(4_000, seed=11)
     rng = np.random.default_rng(4)
-    return replace(bars, taker_buy_volume=bars.volume * rng.uniform(0, 1, len(bars)))
+    taker = bars.volume * rng.uniform(0, 1, len(bars))
+    told = rng.random(len(bars)) < 0.3
+    news = {"news_impact": told * rng.uniform(-1, 1, len(bars)), "news_conf": told * rng.uniform(0.1, 1, len(bars))}
+    return replace(bars, taker_buy_volume=taker, **news)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,8 @@ def test_default_set_has_sixty_columns_and_no_price_level() -> None:
     assert not any(find_column(name)[0].level for name in default_columns())
     assert "realised_volatility_20" in default_columns()
     assert set(default_columns(higher=True)) <= set(default_columns())
+    assert set(default_columns(news=True)) - set(default_columns()) == {"snews_impact", "snews_conf"}
+    assert not {"snews_impact", "snews_conf"} & set(default_columns(optional=True))
 
 
 def test_no_name_means_two_columns() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kalibre.core.bars import Bar, Bars
+from kalibre.core.bars import Bars
 from kalibre.core.events import BarClosed, Event, new_event, series_key
 from kalibre.core.settings import CostSettings, GateSettings, ModelSettings, RiskSettings
 from kalibre.evaluation.gates import GateFigures, GateWindow, judge
@@ -20,12 +20,16 @@ START_MS = 1_704_067_200_000
 STEP_MS = 900_000
 
 
-def random_bars(n: int, *, seed: int = 1, symbol: str = "BTCUSDT", start_ms: int = START_MS) -> Bars:
-    """Return 15m bars of a geometric random walk."""
+def random_bars(
+    n: int, *, seed: int = 1, symbol: str = "BTCUSDT", start_ms: int = START_MS, news: bool = False
+) -> Bars:
+    """Return 15m bars of a geometric random walk, with news on half of them if asked for."""
     rng = np.random.default_rng(seed)
     close = 40_000.0 * np.exp(np.cumsum(rng.normal(0, 0.002, n)))
     opens = np.concatenate([[close[0]], close[:-1]])
     spread = 1 + np.abs(rng.normal(0, 0.001, n))
+    volume = rng.uniform(1, 9, n)
+    told = rng.random(n) < 0.5
     return Bars(
         symbol=symbol,
         timeframe="15m",
@@ -34,18 +38,16 @@ def random_bars(n: int, *, seed: int = 1, symbol: str = "BTCUSDT", start_ms: int
         high=np.maximum(opens, close) * spread,
         low=np.minimum(opens, close) / spread,
         close=close,
-        volume=rng.uniform(1, 9, n),
+        volume=volume,
+        news_impact=told * rng.uniform(-1, 1, n) if news else None,
+        news_conf=told * rng.uniform(0.1, 1, n) if news else None,
     )
 
 
 def bar_events(bars: Bars) -> list[Event]:
     """Return the log's events of bars."""
     key = series_key(bars.symbol, bars.timeframe)
-    return [new_event(key, bar.open_time, BarClosed(**_fields(bar))) for bar in bars]
-
-
-def _fields(bar: Bar) -> dict[str, Any]:
-    return {name: getattr(bar, name) for name in bar.__struct_fields__}
+    return [new_event(key, bar.open_time, BarClosed.of(bar)) for bar in bars]
 
 
 _GOOD = GateWindow(0.01, 0.62, 0.60, 0.02, 0.01, 4.0, 0.05)
@@ -84,7 +86,7 @@ def small_bundle(
     """Return a bundle with a really fitted classifier on real features; seeds make different models."""
     spec = FeatureSpec("15m", columns=columns)
     engine = FeatureEngine(spec)
-    bars = random_bars(1_500, seed=seed)
+    bars = random_bars(1_500, seed=seed, news="snews_impact" in engine.columns)
     values = engine.batch(bars)
     rng = np.random.default_rng(seed)
     rows = np.flatnonzero(np.isfinite(values).all(axis=1))

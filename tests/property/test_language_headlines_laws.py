@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kalibre.bars.news import HALF_LIFE_MS, LIVES, LONGEST_MS, NewsFeatures, news_rows
 from kalibre.core.text_events import HeadlineScore
 from kalibre.language.headlines.canonical import canonical, exact_key, near_key
 from kalibre.language.headlines.checks import reason_against
-from kalibre.language.headlines.features import HALF_LIFE_MS, LIVES, LONGEST_MS, NewsFeatures, news_rows
 
 HOUR = 3_600_000
 WORDS = st.sampled_from(

@@ -176,6 +176,12 @@ def _ask(model: ServedModel, bars: Bars) -> float:
             f"model {model.model_id} was trained on another version of the features: train and promote again",
             status=503,
         )
+    if bars.news_conf is None and (read := sorted({"snews_impact", "snews_conf"} & set(engine.columns))):
+        raise ApiError(
+            f"model {model.model_id} reads {', '.join(read)}, the bars posted say nothing of news: send news_impact and "
+            "news_conf with each, 0 where there was none, or ask for the newest stored bar",
+            status=422,
+        )
     if len(bars) <= engine.warmup:
         raise ApiError(
             f"{len(bars)} bars posted, the features of {model.model_id} need {engine.warmup + 1}: send "

@@ -98,7 +98,7 @@ class ActionSearch:
         events
             In the order in which they are to be stored; `place` puts the actions into it.
         """
-        rows = {event.event_time: _bar(event.payload) for event in events if isinstance(event.payload, BarClosed)}
+        rows = {event.event_time: event.payload.bar() for event in events if isinstance(event.payload, BarClosed)}
         if not self.active or not rows:
             return list(events)
         first = min(rows)
@@ -124,7 +124,7 @@ class ActionSearch:
         if not self.active:
             return []
         events = log.read(kinds={"bar"}, key=self._key, newest_revision=True)
-        rows = {event.event_time: _bar(event.payload) for event in events if isinstance(event.payload, BarClosed)}
+        rows = {event.event_time: event.payload.bar() for event in events if isinstance(event.payload, BarClosed)}
         sessions = self._join(sorted(rows.items()), [])
         return self._judge(log, sessions, 1, len(sessions))
 
@@ -158,7 +158,7 @@ class ActionSearch:
                 end_ms=end,
                 newest_revision=True,
             )
-            known = {event.event_time: _bar(event.payload) for event in events if isinstance(event.payload, BarClosed)}
+            known = {event.event_time: event.payload.bar() for event in events if isinstance(event.payload, BarClosed)}
             sessions = self._join(sorted({**known, **rows}.items()), [])
             day = int(self.calendar.session_date(np.array([first], dtype=np.int64))[0])
             if everything or sum(session.day < day for session in sessions) >= _CONTEXT:
@@ -292,10 +292,6 @@ class ActionSearch:
         while any(event.payload == finding for event in known):  # the log would take it for the old revision
             finding = msgspec.structs.replace(finding, evidence=f"{finding.evidence}; once more")
         return [finding]
-
-
-def _bar(payload: BarClosed) -> Bar:
-    return Bar(**{name: getattr(payload, name) for name in Bar.__struct_fields__})
 
 
 def _status(revisions: Sequence[Event]) -> str:

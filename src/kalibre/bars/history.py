@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from kalibre.bars.corporate_actions import DatedAction, adjust
-from kalibre.core.bars import Bar, Bars
+from kalibre.core.bars import NEWS, OPTIONAL, REQUIRED, Bar, Bars, news_column
 from kalibre.core.events import BarClosed, CorporateAction, Event, series_key
 from kalibre.log.protocol import EventLog, Reader
 
@@ -18,7 +19,7 @@ def bar_of(event: Event) -> Bar:
     """Return the bar that a `bar` event stores."""
     payload = event.payload
     assert isinstance(payload, BarClosed)
-    return Bar(**{name: getattr(payload, name) for name in Bar.__struct_fields__})
+    return payload.bar()
 
 
 def bars_of(events: Sequence[Event], symbol: str, timeframe: str) -> Bars:
@@ -26,10 +27,12 @@ def bars_of(events: Sequence[Event], symbol: str, timeframe: str) -> Bars:
     newest = {event.event_time: event.payload for event in events}
     rows = [newest[time] for time in sorted(newest)]
     columns: dict[str, Any] = {}
-    for name in Bar.__struct_fields__:
+    for name in (*REQUIRED, *OPTIONAL):
         values = [getattr(row, name) for row in rows]
-        optional = name in {"quote_volume", "trades", "taker_buy_volume"}
-        columns[name] = None if optional and (not rows or None in values) else np.array(values)
+        columns[name] = None if name in OPTIONAL and (not rows or None in values) else np.array(values)
+    for name in NEWS:
+        said = [getattr(row, name) for row in rows]
+        columns[name] = news_column([None if value is msgspec.UNSET else value for value in said])
     return Bars(symbol=symbol, timeframe=timeframe, **columns)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from kalibre.bars.calendars import Calendar, get_calendar
 from kalibre.bars.funding import fetch_funding
@@ -42,6 +42,7 @@ def ingest_history(
     progress: Progress | None = None,
     refresh: bool = False,
     heal: bool = True,
+    relevance: Mapping[str, Mapping[str, float]] | None = None,
 ) -> IngestReport:
     """Bring a history into the log: chunk by chunk, each in one transaction, going on where an earlier run ended.
 
@@ -65,6 +66,8 @@ def ingest_history(
         before heals.
     heal
         Ask the source again for missing bars.
+    relevance
+        By symbol, the weight of each asset whose headlines the bars are stamped with; else what the market suggests.
 
     Returns
     -------
@@ -85,7 +88,9 @@ def ingest_history(
         report.notes += _passed_over(log, symbol, timeframe, start_ms, end_ms)
     for start, end, until in _ranges(log, symbol, timeframe, start_ms, end_ms, refresh=refresh):
         before = start if start is not None else _BEGINNING
-        series = SeriesIngest(log, source, symbol, timeframe, market, before_ms=before)
+        series = SeriesIngest(
+            log, source, symbol, timeframe, market, before_ms=before, relevance=(relevance or {}).get(symbol)
+        )
         for chunk in source.history(symbol, timeframe, start_ms=start, end_ms=end):
             report.bars_read += len(chunk)
             if len(chunk):
@@ -100,7 +105,7 @@ def ingest_history(
         closing += series.account(
             [time for time in accepted if not refresh or follows is None or time < follows], until_ms=until
         )
-        write(log, closing, clock, report, series.actions)
+        write(log, closing, clock, report, series)
         report.held = tuple(bar.open_time for bar in series.checker.held)
         report.no_trade += series.no_trade
         if refresh:
@@ -229,7 +234,7 @@ def _ingest_chunk(
         events += series.judge(bar, "backfilled", now_ms=now_ms, trusted=True)[0]
     accepted = [event.event_time for event in events if event.kind == "bar"]
     gaps = series.account(accepted, healed=list(fetched))
-    write(log, sorted(events + gaps, key=place), clock, report, series.actions)
+    write(log, sorted(events + gaps, key=place), clock, report, series)
 
 
 def _missing_rows(series: SeriesIngest, rows: Sequence[Bar]) -> dict[int, Bar]:
@@ -258,7 +263,14 @@ def _missing_rows(series: SeriesIngest, rows: Sequence[Bar]) -> dict[int, Bar]:
 
 
 def heal_gaps(
-    log: EventLog, source: Source, symbol: str, timeframe: str, *, calendar: Calendar | str, clock: Clock
+    log: EventLog,
+    source: Source,
+    symbol: str,
+    timeframe: str,
+    *,
+    calendar: Calendar | str,
+    clock: Clock,
+    relevance: Mapping[str, Mapping[str, float]] | None = None,
 ) -> IngestReport:
     """Ask the source again for every gap that is open or a hole, and store what it has by now.
 
@@ -273,8 +285,10 @@ def heal_gaps(
         gap = event.payload
         if not isinstance(gap, Gap) or gap.status == "healed":
             continue
-        series = SeriesIngest(log, source, symbol, timeframe, market, before_ms=gap.start_ms)
+        series = SeriesIngest(
+            log, source, symbol, timeframe, market, before_ms=gap.start_ms, relevance=(relevance or {}).get(symbol)
+        )
         fetched = series.fetch(gap.start_ms, gap.end_ms)
         series.actions.ahead = True  # this gap may never be closed: judge what is there by what follows it
-        write(log, refill(series, gap, fetched, clock.now_ms()), clock, report, series.actions)
+        write(log, refill(series, gap, fetched, clock.now_ms()), clock, report, series)
     return report

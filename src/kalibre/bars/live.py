@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kalibre.bars.action_search import WRITER
@@ -197,7 +197,7 @@ class _Symbol:
         return None
 
     def _store(self, events: list[Event]) -> None:
-        write(self.log, events, self.clock, self.report, self.series.actions)
+        write(self.log, events, self.clock, self.report, self.series)
 
 
 async def ingest_live(
@@ -210,6 +210,7 @@ async def ingest_live(
     clock: Clock,
     should_stop: Callable[[], bool],
     settings: LiveSettings | None = None,
+    relevance: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, IngestReport]:
     """Write live bars, gaps and ticks until the stream ends or `should_stop` says so.
 
@@ -232,6 +233,8 @@ async def ingest_live(
         its close recorded as a tick before it, ere the next one is asked for: no bar is behind the recorded time.
     should_stop
         Looked at every `poll_s`; the bar in hand is finished, the rest is read again at the next start.
+    relevance
+        By symbol, the weight of each asset whose headlines the bars are stamped with; else what the market suggests.
 
     Returns
     -------
@@ -250,7 +253,8 @@ async def ingest_live(
     market = get_calendar(calendar) if isinstance(calendar, str) else calendar
     ways = {}
     for symbol in dict.fromkeys(symbols):
-        series = SeriesIngest(log, source, symbol, timeframe, market)
+        weights = (relevance or {}).get(symbol)
+        series = SeriesIngest(log, source, symbol, timeframe, market, relevance=weights)
         ways[symbol] = _Symbol(log, series, clock, options, IngestReport(symbol, timeframe, source.name))
     since = {symbol: way.series.cursor for symbol, way in ways.items() if way.series.cursor is not None}
     workers = [asyncio.create_task(way.run(), name=f"ingest {symbol}") for symbol, way in ways.items()]

@@ -9,7 +9,7 @@ from kalibre.bars.history import bar_of
 from kalibre.bars.reasons import bar_faults
 from kalibre.bars.report import bar_text
 from kalibre.bars.series import SeriesIngest
-from kalibre.core.bars import Bar
+from kalibre.core.bars import Bar, without_news
 from kalibre.core.errors import BarError
 from kalibre.core.events import Event
 
@@ -38,7 +38,8 @@ def beside_stored(series: SeriesIngest, rows: Sequence[Bar]) -> tuple[list[Bar],
         end_ms=rows[-1].open_time + 1,
         newest_revision=True,
     )
-    stored = {bar.open_time: bar for bar in sorted(map(bar_of, events), key=lambda one: one.open_time)}
+    known_bars = (without_news(bar_of(event)) for event in events)
+    stored = {bar.open_time: bar for bar in sorted(known_bars, key=lambda one: one.open_time)}
     limit = revision_limit(robust_scale([bar.close for bar in stored.values()]))
     both = [(bar, stored[bar.open_time]) for bar in rows if bar.open_time in stored and not bar_faults(bar)]
     far = {bar.open_time: (bar, known) for bar, known in both if bar != known and is_far(bar, known, limit)}

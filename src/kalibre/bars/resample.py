@@ -69,6 +69,8 @@ def resample(bars: Bars, timeframe: str, calendar: Calendar | None = None) -> Ba
         high=np.maximum.reduceat(kept.high, first),
         low=np.minimum.reduceat(kept.low, first),
         close=kept.close[last],
+        news_impact=None if kept.news_impact is None else kept.news_impact[last],
+        news_conf=None if kept.news_conf is None else kept.news_conf[last],
         **sums,  # type: ignore[arg-type]
     )
 

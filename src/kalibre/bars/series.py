@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 import msgspec
@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.bars.action_search import WRITER, ActionSearch
+from kalibre.bars.bar_news import KnownNews, stamped
 from kalibre.bars.calendars import Calendar
 from kalibre.bars.checks import WINDOW, BarChecker, Verdict
 from kalibre.bars.gaps import group_missing
 from kalibre.bars.history import bar_of, load_actions
+from kalibre.bars.news import relevance_of
 from kalibre.bars.reasons import raw_text
 from kalibre.bars.report import IngestReport
-from kalibre.core.bars import Bar
+from kalibre.core.bars import Bar, without_news
 from kalibre.core.clock import Clock, to_text
 from kalibre.core.events import BarClosed, BarQuarantined, CorporateAction, Event, Gap, new_event, series_key
 from kalibre.core.protocols import Source
@@ -40,6 +42,8 @@ class SeriesIngest:
         Asked for missing bars and for the truth of doubtful ones.
     before_ms
         Begin as if bars from this time on were unknown; None begins after the newest bar.
+    relevance
+        Weight of each asset whose headlines matter for the symbol; None takes what its market suggests.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class SeriesIngest:
         calendar: Calendar,
         *,
         before_ms: int | None = None,
+        relevance: Mapping[str, float] | None = None,
     ) -> None:
         self.log, self.source, self.calendar = log, source, calendar
         self.symbol, self.timeframe = symbol, timeframe
@@ -61,7 +66,8 @@ class SeriesIngest:
         self.cursor: int | None = None if last is None else last.open_time
         """Open time of the newest bar whose neighbours before it are accounted for."""
         self.actions = ActionSearch(symbol, timeframe, calendar, ahead=before_ms is None)
-        """What looks for corporate actions among the bars that are written: pass it to `write`."""
+        """What looks for corporate actions among the bars that are written."""
+        self.news = KnownNews(relevance or relevance_of(symbol, calendar.name))
         self.no_trade = 0
         self._why: dict[int, str] = {}
         self._waiting: dict[int, str] = {}  # provenance of bars held back
@@ -71,7 +77,7 @@ class SeriesIngest:
         events = self.log.read(
             kinds={"bar"}, key=self.key, start_ms=open_time, end_ms=open_time + 1, newest_revision=True
         )
-        return bar_of(events[-1]) if events else None
+        return without_news(bar_of(events[-1])) if events else None
 
     def _scaled_by(self, after_ms: int, upto_ms: int) -> float:
         actions = load_actions(self.log, self.symbol)
@@ -88,8 +94,12 @@ class SeriesIngest:
             events = self.log.read(kinds={"bar"}, key=self.key, start_ms=expected, end_ms=end, newest_revision=True)
             times = {event.event_time: event for event in events}
             if len(times) > WINDOW or reach > 64 * WINDOW:
-                return [bar_of(times[time]) for time in sorted(times)[-WINDOW - 1 :]]
+                return [without_news(bar_of(times[time])) for time in sorted(times)[-WINDOW - 1 :]]
             reach *= 4
+
+    def close_of(self, open_time: int) -> int:
+        """Return when the bar that opened then was over."""
+        return self.calendar.bar_end(self.timeframe, open_time)
 
     def reach_back(self, end_ms: int, bars: int) -> int:
         """Return a time that lies about so many bars before another, by the calendar's yearly count."""
@@ -123,7 +133,7 @@ class SeriesIngest:
         events: list[Event] = []
         for event in sorted(stored, key=lambda one: one.event_time):
             if self.checker.held:
-                events += self.judge(bar_of(event), event.provenance, now_ms=now_ms, trusted=True)[0]
+                events += self.judge(without_news(bar_of(event)), event.provenance, now_ms=now_ms, trusted=True)[0]
         return events
 
     def _follow(self, verdict: Verdict, provenance: str, events: list[Event], doubtful: list[Verdict]) -> None:
@@ -149,8 +159,7 @@ class SeriesIngest:
 
     def bar_event(self, bar: Bar, provenance: str) -> Event:
         """Return the event of an accepted bar."""
-        content = {name: getattr(bar, name) for name in Bar.__struct_fields__}
-        return new_event(self.key, bar.open_time, BarClosed(**content), provenance=provenance)
+        return new_event(self.key, bar.open_time, BarClosed.of(bar), provenance=provenance)
 
     def quarantine_event(self, bar: Bar, reasons: tuple[str, ...], detail: str, provenance: str) -> Event:
         """Return the event of a bar that is kept aside, as it came."""
@@ -239,15 +248,20 @@ class SeriesIngest:
 
 
 def write(
-    log: EventLog, events: list[Event], clock: Clock, report: IngestReport, actions: ActionSearch | None = None
+    log: EventLog, events: list[Event], clock: Clock, report: IngestReport, series: SeriesIngest | None = None
 ) -> list[Event]:
-    """Store events in one transaction, corporate actions before the bars they explain; count those that were new."""
+    """Store events in one transaction; count those that were new.
+
+    Bars of `series` are stamped with the news known at their close, and corporate actions stored before the bars that
+    they explain.
+    """
     if not events:
         return []
     with log.transaction() as transaction:
         before = transaction.head()
-        if actions is not None:
-            events = actions.explain(transaction, events)
+        if series is not None:
+            events = stamped(transaction, events, series.key, series.close_of, series.news)
+            events = series.actions.explain(transaction, events)
         stored: list[Event] = []
         now_ms = clock.now_ms()
         for is_bar, some in groupby(events, lambda event: event.kind == "bar"):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kalibre.core.bars import OPTIONAL, Bar, Bars
+from kalibre.core.bars import NEWS, OPTIONAL, Bar, Bars, news_column
 from kalibre.core.events import BarClosed, CorporateAction, Event
 from kalibre.core.protocols import FloatArray
 
@@ -86,7 +86,7 @@ class Timeline:
         return Change.NOTHING
 
     def _take_bar(self, closed: BarClosed, revision: int) -> Change:
-        bar = Bar(**dict(zip(_FIELDS, _values(closed), strict=True)))
+        bar = closed.bar()
         if self.last is None or bar.open_time > self.last.open_time:
             self.n_bars += 1
             self._append(bar)
@@ -231,7 +231,7 @@ class Timeline:
     def history(self, *, newest: bool = True) -> Bars:
         """Return the bars kept as one series, in the series' scale, with or without the newest.
 
-        An optional value that one bar lacks is NaN in that bar only, as it is step by step.
+        An optional value that one bar lacks is NaN in that bar only, as it is step by step; no news is 0.
         """
         rows = self._rows if newest else self._rows[:-1]
         columns: dict[str, Any] = {name: rows[:, place].copy() for place, name in enumerate(_FIELDS)}
@@ -239,6 +239,8 @@ class Timeline:
         for name in OPTIONAL:
             if np.isnan(columns[name]).all():
                 columns[name] = None
+        for name in NEWS:
+            columns[name] = None if np.isnan(columns[name]).all() else np.nan_to_num(columns[name])
         if self._since:
             scale = np.array(self._scales)[np.searchsorted(self._since, times, side="right")]
             columns |= {name: columns[name] * scale for name in _PRICES}
@@ -276,6 +278,7 @@ def as_bars(symbol: str, timeframe: str, rows: list[Bar]) -> Bars:
         values = [getattr(row, name) for row in rows]
         if any(value is not None for value in values):
             columns[name] = np.array([np.nan if value is None else value for value in values])
+    columns |= {name: news_column([getattr(row, name) for row in rows]) for name in NEWS}
     return Bars(symbol=symbol, timeframe=timeframe, **columns)
 
 

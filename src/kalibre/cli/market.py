@@ -111,6 +111,7 @@ def ingest(
                     clock=clock,
                     progress=partial(_read, report, name),
                     refresh=refresh,
+                    relevance=settings.language.relevance,
                 )
                 if timerange and not told.bars_read and (span := _span(feed, name, market.timeframe)) is not None:
                     first, last = (bar_text(time, market.timeframe) for time in span)
@@ -122,7 +123,14 @@ def ingest(
             assert isinstance(feed, LiveSource)
             with stopped_by_signal() as stopped:
                 live = ingest_live(
-                    log, feed, market.symbols, market.timeframe, calendar=calendar, clock=clock, should_stop=stopped
+                    log,
+                    feed,
+                    market.symbols,
+                    market.timeframe,
+                    calendar=calendar,
+                    clock=clock,
+                    should_stop=stopped,
+                    relevance=settings.language.relevance,
                 )
                 reports.extend(asyncio.run(live).values())
 
@@ -184,7 +192,8 @@ def gaps(
             stored_bars(log, settings, name)
             if heal:
                 feed = _feed(settings, source, path)
-                heal_gaps(log, feed, name, market.timeframe, calendar=calendar, clock=SystemClock())
+                weights = settings.language.relevance
+                heal_gaps(log, feed, name, market.timeframe, calendar=calendar, clock=SystemClock(), relevance=weights)
             found = gap_rows(log, name, market.timeframe, calendar=calendar)
             rows += [{"symbol": name, **row} for row in found]
             elsewhere += len(gap_rows(log, name, market.timeframe)) - len(found)
@@ -274,23 +283,15 @@ def features(
     config: ConfigOption = None,
 ) -> None:
     """Show the feature columns with their warm-up and newest value, or write all rows to a file."""
-    import numpy as np
-
-    from kalibre.core.timeframe import timeframe_ms
     from kalibre.evaluation.study import feature_spec
     from kalibre.features.engine import FeatureEngine
-    from kalibre.language.headlines.features import COLUMNS, LONGEST_MS
-    from kalibre.language.headlines.recording import news_of
 
     settings = settings_of(config, symbols=[symbol] if symbol else None, timeframe=timeframe)
     with opened_log(settings) as log:
         bars = stored_bars(log, settings, settings.market.symbols[0], timerange=timerange, days=days)
-        news = news_of(log, settings, bars)
-    engine = FeatureEngine(feature_spec(bars, settings))
+    # Bars that know news show it, whether or not models are to see it yet.
+    engine = FeatureEngine(feature_spec(bars, settings, news=settings.features.news or bars.news_conf is not None))
     values, columns, warm = engine.batch(bars), engine.columns, engine.warmup_bars.tolist()
-    if news is not None:
-        values, columns = np.hstack([values, news]), (*columns, *COLUMNS)
-        warm += [-(-LONGEST_MS // timeframe_ms(bars.timeframe))] * len(COLUMNS)
     if out_path is not None:
         _write_frame(out_path, bars.open_time, columns, values)
     newest = dict(zip(columns, values[-1].tolist(), strict=True))

@@ -14,6 +14,7 @@ from kalibre.cli.base import (
     DaysOption,
     JsonOption,
     SymbolOption,
+    SymbolsOption,
     TimeframeOption,
     TimerangeOption,
     emit,
@@ -47,6 +48,9 @@ def score(
     record: Annotated[
         bool, typer.Option("--record", help="Put headlines and scores into the log; each needs `published`.")
     ] = False,
+    trained_until: Annotated[
+        str, typer.Option("--trained-until", help="Date of the newest text that an endpoint's model learnt from.")
+    ] = "",
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -69,7 +73,7 @@ def score(
             cache=_cache(settings),
             on_batch=lambda done, total: report("headlines", done, total),
         )
-    stored = _record(settings, rows, results) if record else None
+    stored = _record(settings, rows, results, trained_until) if record else None
 
     def show(console: Console) -> None:
         from rich.table import Table
@@ -86,6 +90,8 @@ def score(
         console.print(table)
         if stored is not None:
             console.print(f"recorded {stored['headlines']} headlines and {stored['scores']} scores", markup=False)
+            if stored["scores"]:
+                console.print("bars to come know them; bars already stored: `kalibre news join`", markup=False)
 
     found = [
         {"text": row["text"], **_plain(one), "reused": reuse} for row, (one, reuse) in zip(rows, results, strict=True)
@@ -110,6 +116,52 @@ def cache(as_json: JsonOption = False, config: ConfigOption = None) -> None:
 
 
 @news.command(cls=Verb)
+def join(
+    symbol: SymbolsOption = None,
+    timeframe: TimeframeOption = None,
+    timerange: TimerangeOption = None,
+    days: DaysOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Write what recorded headlines said by then on bars that were stored before them."""
+    from kalibre.bars.bar_news import join_news
+    from kalibre.bars.calendars import get_calendar
+    from kalibre.bars.news import relevance_for
+    from kalibre.core.clock import SystemClock
+
+    settings = settings_of(config, symbols=symbol, timeframe=timeframe)
+    calendar, rows = get_calendar(settings.market.calendar), []
+    with opened_log(settings) as log:
+        for name in settings.market.symbols:
+            bars = stored_bars(log, settings, name, timerange=timerange, days=days)
+            done = join_news(
+                log,
+                name,
+                settings.market.timeframe,
+                relevance=relevance_for(settings, name),
+                calendar=calendar,
+                clock=SystemClock(),
+                start_ms=int(bars.open_time[0]),
+                end_ms=int(bars.open_time[-1]) + 1,
+            )
+            rows.append({"symbol": name, **asdict(done)})
+
+    def show(console: Console) -> None:
+        for row in rows:
+            console.print(f"{row['symbol']}: news of {row['changed']:,} of {row['bars']:,} bars written", markup=False)
+            if row["refused_scores"]:
+                console.print(
+                    f"  {row['refused_scores']:,} scores left out: their scorer learnt from texts that are newer than "
+                    "the headline, or does not say from which; train one on labels dated before (`kalibre nlp train "
+                    "sentiment FILE --until DATE`) and score the archive with it",
+                    markup=False,
+                )
+
+    emit({"series": rows}, as_json=as_json, show=show)
+
+
+@news.command(cls=Verb)
 def backtest(
     symbol: SymbolOption = None,
     timeframe: TimeframeOption = None,
@@ -130,9 +182,9 @@ def backtest(
 ) -> None:
     """Say whether headlines help to forecast: helps, hurts, or cannot tell."""
     from kalibre.bars.calendars import get_calendar
+    from kalibre.bars.news import relevance_for
     from kalibre.language.headlines.backtest import news_backtest
     from kalibre.language.headlines.history import dated_scores
-    from kalibre.language.headlines.recording import relevance_for
 
     settings = settings_of(config, symbols=[symbol] if symbol else None, timeframe=timeframe)
     chosen = settings.market.symbols[0]
@@ -182,15 +234,19 @@ def _cache(settings: Settings) -> ScoreCache:
     return ScoreCache(settings.home / "language" / "headlines.sqlite")
 
 
-def _record(settings: Settings, rows: list[dict[str, str]], results: list[Any]) -> dict[str, int]:
+def _record(settings: Settings, rows: list[dict[str, str]], results: list[Any], trained: str) -> dict[str, int]:
     from kalibre.bars.calendars import get_calendar
+    from kalibre.language.headlines.history import trained_until
+    from kalibre.language.headlines.publication import known_ms
     from kalibre.language.headlines.recording import Published, record
 
     if (missing := next((row["text"] for row in rows if not row["published"]), None)) is not None:
         raise UsageError(f"{missing[:60]!r} says no `published`: what is recorded needs its time; add that column")
     told = [Published(row["text"], row["published"], row["source"] or "file", row["url"]) for row in rows]
+    calendar = get_calendar(settings.market.calendar)
+    until = known_ms(trained, get_calendar("24/7")) if trained else trained_until(settings)
     with opened_log(settings) as log:
-        stored = record(log, told, results, calendar=get_calendar(settings.market.calendar))
+        stored = record(log, told, results, calendar=calendar, trained_until_ms=until)
     return {"headlines": stored.headlines, "scores": stored.scores}
 
 

@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 REQUIRED = ("open_time", "open", "high", "low", "close", "volume")
 OPTIONAL = ("quote_volume", "trades", "taker_buy_volume")
+NEWS = ("news_impact", "news_conf")
+"""What the log knew of headlines when a bar was recorded; no source of bars tells it. Unknown is no news: 0."""
 
 
 class Bar(msgspec.Struct, frozen=True, kw_only=True):
-    """One closed bar; `open_time` in UTC milliseconds, prices in quote currency, `volume` in base units."""
+    """One closed bar; `open_time` in UTC milliseconds, prices in quote currency, `volume` in base units.
+
+    `news_impact` in [-1, 1] and `news_conf` in [0, 1] are what was known of headlines at its close; None for no news.
+    """
 
     open_time: int
     open: float
@@ -32,6 +37,8 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
     quote_volume: float | None = None
     trades: float | None = None
     taker_buy_volume: float | None = None
+    news_impact: float | None = None
+    news_conf: float | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,8 @@ class Bars:
     """A series of closed bars of one symbol and timeframe, oldest first.
 
     All arrays have shape (n_bars,); `open_time` is int64 UTC milliseconds, the rest float64. The three optional
-    columns are None where the source does not know them. A `Bars` promises nothing about its content: `check` does.
+    columns are None where the source does not know them, those of news where there was none. A `Bars` promises nothing
+    about its content: `check` does.
 
     Examples
     --------
@@ -59,11 +67,13 @@ class Bars:
     quote_volume: NDArray[np.float64] | None = None
     trades: NDArray[np.float64] | None = None
     taker_buy_volume: NDArray[np.float64] | None = None
+    news_impact: NDArray[np.float64] | None = None
+    news_conf: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         """Bring every column to its type and refuse columns of different lengths."""
         object.__setattr__(self, "open_time", np.ascontiguousarray(self.open_time, dtype=np.int64))
-        for name in (*REQUIRED[1:], *OPTIONAL):
+        for name in (*REQUIRED[1:], *OPTIONAL, *NEWS):
             column = getattr(self, name)
             if column is not None:
                 object.__setattr__(self, name, np.ascontiguousarray(column, dtype=np.float64))
@@ -115,6 +125,7 @@ class Bars:
         for name in OPTIONAL:
             values = [getattr(row, name) for row in rows]
             columns[name] = values if rows and None not in values else None
+        columns |= {name: news_column([getattr(row, name) for row in rows]) for name in NEWS}
         return cls(symbol=symbol, timeframe=timeframe, **columns)
 
     @classmethod
@@ -137,7 +148,7 @@ class Bars:
         if time.dtype.is_temporal():
             time = time.cast(pl.Datetime("ms")).dt.epoch("ms")
         columns: dict[str, Any] = {"open_time": time.cast(pl.Int64).to_numpy()}
-        for name in (*REQUIRED[1:], *OPTIONAL):
+        for name in (*REQUIRED[1:], *OPTIONAL, *NEWS):
             columns[name] = frame[name].cast(pl.Float64).to_numpy() if name in frame.columns else None
         return cls(symbol=symbol, timeframe=timeframe, **columns)
 
@@ -187,8 +198,24 @@ class Bars:
             )
 
 
+def without_news(bar: Bar) -> Bar:
+    """Return a bar as its source told it."""
+    if bar.news_impact is None and bar.news_conf is None:
+        return bar
+    return msgspec.structs.replace(bar, news_impact=None, news_conf=None)
+
+
+def news_column(values: Sequence[float | None]) -> NDArray[np.float64] | None:
+    """Return what single bars say of news as a column: 0 where one says nothing, None where none says anything."""
+    if all(value is None for value in values):
+        return None
+    return np.array([0.0 if value is None else value for value in values])
+
+
 def concat(parts: Sequence[Bars]) -> Bars:
-    """Join series of one symbol and timeframe, oldest first; an optional column that any part lacks is dropped.
+    """Join series of one symbol and timeframe, oldest first.
+
+    An optional column that any part lacks is dropped; where one lacks news, there was none.
 
     Raises
     ------
@@ -205,4 +232,8 @@ def concat(parts: Sequence[Bars]) -> Bars:
     for name in (*REQUIRED, *OPTIONAL):
         values = [getattr(part, name) for part in parts]
         columns[name] = None if any(value is None for value in values) else np.concatenate(values)
+    for name in NEWS:
+        known = [np.zeros(len(part)) if (one := getattr(part, name)) is None else one for part in parts]
+        told = any(getattr(part, name) is not None for part in parts)
+        columns[name] = np.concatenate(known) if told else None
     return Bars(symbol=first.symbol, timeframe=first.timeframe, **columns)

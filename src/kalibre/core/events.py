@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from kalibre.core.bars import NEWS, Bar
 from kalibre.core.errors import LogError
 
 
@@ -61,7 +62,11 @@ def series_key(symbol: str, timeframe: str) -> str:
 
 
 class BarClosed(Payload, frozen=True, kw_only=True):
-    """A closed bar that passed the checks. Key: series; event time: open_time; revised when the source corrects it."""
+    """A closed bar that passed the checks. Key: series; event time: open_time; revised when the source corrects it.
+
+    The two of news are what the log's headline scores said at its close, written once with the bar; left out where
+    there was no news, so that a bar without is the same bytes as ever.
+    """
 
     kind = "bar"
     open_time: int
@@ -73,6 +78,31 @@ class BarClosed(Payload, frozen=True, kw_only=True):
     quote_volume: float | None = None
     trades: float | None = None
     taker_buy_volume: float | None = None
+    news_impact: float | msgspec.UnsetType | None = msgspec.UNSET
+    news_conf: float | msgspec.UnsetType | None = msgspec.UNSET
+
+    def bar(self) -> Bar:
+        """Return it as a bar."""
+        impact, conf = self.news_impact, self.news_conf
+        return Bar(
+            open_time=self.open_time,
+            open=self.open,
+            high=self.high,
+            low=self.low,
+            close=self.close,
+            volume=self.volume,
+            quote_volume=self.quote_volume,
+            trades=self.trades,
+            taker_buy_volume=self.taker_buy_volume,
+            news_impact=None if impact is msgspec.UNSET else impact,
+            news_conf=None if conf is msgspec.UNSET else conf,
+        )
+
+    @classmethod
+    def of(cls, bar: Bar) -> BarClosed:
+        """Make the payload of a bar."""
+        values = {name: getattr(bar, name) for name in Bar.__struct_fields__}
+        return cls(**{name: value for name, value in values.items() if value is not None or name not in NEWS})
 
 
 class BarQuarantined(Payload, frozen=True, kw_only=True):

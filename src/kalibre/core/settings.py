@@ -92,6 +92,7 @@ class FeatureSettings(_Section):
         ("1h", "4h"), description="closed bars of these timeframes join the base columns"
     )
     scale_window: int = Field(0, ge=0, description="bars of the trailing 0-1 scaling; 0 leaves columns as they are")
+    news: bool = Field(False, description="models also see snews_impact and snews_conf, what headlines said by then")
 
     @field_validator("higher_timeframes")
     @classmethod

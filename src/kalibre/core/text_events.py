@@ -33,7 +33,9 @@ class HeadlineScore(Payload, frozen=True, kw_only=True):
     That is the headline's own time where an archive is scored, and not before the score was there where it is scored
     live. `impact` in [-1, 1] is the expected direction and strength, `confidence` in [0, 1] the calibrated probability
     that the direction is right. `story` is shared by near-duplicates, so that a reader can count a story once however
-    often it is retold. A scorer that abstains records nothing for the asset.
+    often it is retold. A scorer that abstains records nothing for the asset. `trained_until_ms` is the time of the
+    newest text that the scorer learnt from, at most the score's own where it is scored live; None where nobody knows.
+    A score that counts from an earlier time than that may know the future, and no bar is told of it.
     """
 
     kind = "headline_score"
@@ -44,3 +46,4 @@ class HeadlineScore(Payload, frozen=True, kw_only=True):
     confidence: float
     horizon: Horizon | None
     model: str
+    trained_until_ms: int | None = None

@@ -50,8 +50,10 @@ def configuration(settings: Settings, engine: FeatureEngine, seed: int) -> dict[
     return {**chosen, "seed": seed, "columns": list(engine.columns), "feature_fingerprint": engine.fingerprint}
 
 
-def feature_spec(bars: Bars, settings: Settings) -> FeatureSpec:
+def feature_spec(bars: Bars, settings: Settings, *, news: bool | None = None) -> FeatureSpec:
     """Return the columns to learn from: the default ones, and those that need taker volume where the bars have it.
+
+    Those of headlines belong to them if `news` says so, or else `features.news` of the settings.
 
     Of the higher timeframes that the settings name, those not above the bars' own are left out: the default ones then
     suit any bars.
@@ -61,7 +63,8 @@ def feature_spec(bars: Bars, settings: Settings) -> FeatureSpec:
         higher_timeframes=timeframes_above(bars.timeframe, settings.features.higher_timeframes),
         scale_window=settings.features.scale_window,
     )
-    return spec if bars.taker_buy_volume is None else spec.widened()
+    wanted = settings.features.news if news is None else news
+    return spec.widened(taker=bars.taker_buy_volume is not None, news=wanted)
 
 
 def make_label(settings: Settings, calendar: Calendar) -> Label:

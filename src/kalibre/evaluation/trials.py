@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kalibre.core.bars import OPTIONAL, REQUIRED, Bars
+from kalibre.core.bars import NEWS, OPTIONAL, REQUIRED, Bars
 from kalibre.core.events import Look, Trial, new_event, series_key
 from kalibre.core.protocols import FloatArray
 from kalibre.core.timeframe import DAY_MS
@@ -32,7 +32,7 @@ _DISTINCT = 0.999
 
 
 def history_digest(bars: Bars) -> str:
-    """Return the sha256 of a history's timeframe, times, prices and volumes.
+    """Return the sha256 of a history's timeframe, times, prices, volumes and news.
 
     Examples
     --------
@@ -47,6 +47,9 @@ def history_digest(bars: Bars) -> str:
         digest.update(name.encode())
         if column is not None:
             digest.update(np.ascontiguousarray(column).tobytes())
+    for name in NEWS:
+        if (column := getattr(bars, name)) is not None:
+            digest.update(name.encode() + np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()
 
 

@@ -30,9 +30,9 @@ from kalibre.features._program import Program
 
 _logger = logging.getLogger(__name__)
 
-POINTERS = 16
+POINTERS = 18
 """Arguments of the compiled function after the number of rows, each an address."""
-_INT_ARGUMENTS = frozenset({0, 9, 10, 11, 14})
+_INT_ARGUMENTS = frozenset({0, 11, 12, 13, 16})
 _MAGIC = b"kalibre machine code 2\n"
 _UNREACHED = ("numba_gil_ensure", "numba_gil_release", "NRT_MemInfo_call_dtor")
 """What numba's wrapper calls to report a Python exception, or to free memory: never, where none is allocated."""

@@ -8,8 +8,8 @@ from types import FunctionType
 
 from kalibre.features.base import Column, Plan, Value
 
-HEADER_FLOATS = 8
-"""The higher bar in the making: open, high, low, close, volume, quote volume, trades, taker buy volume."""
+HEADER_FLOATS = 10
+"""The higher bar in the making: open, high, low, close, volume, quote volume, trades, taker buy volume, news (2)."""
 HEADER_INTS = 4
 """Last open time (base) or start of the higher bar; bars taken in; whether a higher bar is in the making; spare."""
 
@@ -24,12 +24,13 @@ PARAMETERS = (
     "has_quote",
     "has_trades",
     "has_taker",
+    "has_news",
 )
 """Fixed integers of an engine, ahead of two (length and anchor, ms) for each higher timeframe."""
 PARAMETER_COUNT = len(PARAMETERS)
 
 _TEMPLATE = """\
-def run(n, T, OP, HI, LO, CL, VO, QV, NT, TB, P, TABLE, WARM, BOUND, F, I, out):
+def run(n, T, OP, HI, LO, CL, VO, QV, NT, TB, NI, NC, P, TABLE, WARM, BOUND, F, I, out):
     z = 0
 {unpacked}
     for t in range(n):
@@ -47,6 +48,8 @@ def run(n, T, OP, HI, LO, CL, VO, QV, NT, TB, P, TABLE, WARM, BOUND, F, I, out):
         b_quote = QV[t * has_quote]
         b_trades = NT[t * has_trades]
         b_taker = TB[t * has_taker]
+        b_impact = NI[t * has_news]
+        b_conf = NC[t * has_news]
         row = I[1]
         base = t * width
         for job in range(2 * groups - 1):
@@ -62,6 +65,8 @@ def run(n, T, OP, HI, LO, CL, VO, QV, NT, TB, P, TABLE, WARM, BOUND, F, I, out):
                 quote_volume = b_quote
                 trades = b_trades
                 taker_buy_volume = b_taker
+                news_impact = b_impact
+                news_conf = b_conf
                 close_time = now + step_ms
                 bar_ms = step_ms
                 I[0] = now
@@ -93,6 +98,8 @@ def run(n, T, OP, HI, LO, CL, VO, QV, NT, TB, P, TABLE, WARM, BOUND, F, I, out):
                         F[f + 6] += b_trades
                         F[f + 7] += b_taker
                     F[f + 3] = b_close
+                    F[f + 8] = b_impact
+                    F[f + 9] = b_conf
                     if now + step_ms < start + span:
                         continue
                     close_time = start + span
@@ -105,6 +112,8 @@ def run(n, T, OP, HI, LO, CL, VO, QV, NT, TB, P, TABLE, WARM, BOUND, F, I, out):
                 quote_volume = F[f + 5]
                 trades = F[f + 6]
                 taker_buy_volume = F[f + 7]
+                news_impact = F[f + 8]
+                news_conf = F[f + 9]
                 bar_ms = span
                 D = F
                 d = f + {latest}

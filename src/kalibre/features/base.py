@@ -32,10 +32,14 @@ INPUTS = (
     "quote_volume",
     "trades",
     "taker_buy_volume",
+    "news_impact",
+    "news_conf",
     "close_time",
     "bar_ms",
 )
 OPTIONAL_INPUTS = frozenset({"quote_volume", "trades", "taker_buy_volume"})
+NEWS_INPUTS = frozenset({"news_impact", "news_conf"})
+"""0 where the bars say nothing: no news is a fact, not a gap."""
 
 
 @cache

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kalibre.core.bars import OPTIONAL, Bar, Bars
+from kalibre.core.bars import NEWS, OPTIONAL, Bar, Bars
 from kalibre.core.catalog import parts
 from kalibre.core.errors import FeatureError
 from kalibre.core.timeframe import is_multiple, timeframe_ms
 from kalibre.features._compile import load
 from kalibre.features._program import compose
-from kalibre.features.base import LONGEST_HIGHER, OPTIONAL_INPUTS, Column, Family
+from kalibre.features.base import LONGEST_HIGHER, NEWS_INPUTS, OPTIONAL_INPUTS, Column, Family
 
 FloatArray = NDArray[np.float64]
 
-_BAR = struct.Struct("=q8d")
+_BAR = struct.Struct("=q10d")
 _MONDAY_MS = 4 * 86_400_000
 """Weeks begin on Mondays; 1970-01-05 was one."""
 _NAN = float("nan")
@@ -60,7 +60,7 @@ def find_column(name: str) -> tuple[Column, dict[str, int]]:
 
 
 @cache
-def default_columns(*, higher: bool = False, optional: bool = False) -> tuple[str, ...]:
+def default_columns(*, higher: bool = False, optional: bool = False, news: bool = False) -> tuple[str, ...]:
     """List the columns that a model sees unless told otherwise: those that say the same at any price level.
 
     Parameters
@@ -69,6 +69,8 @@ def default_columns(*, higher: bool = False, optional: bool = False) -> tuple[st
         Those computed on each higher timeframe instead: the windowed ones.
     optional
         Also those that need what not every market has (taker volume); without it they are NaN.
+    news
+        Also those of headlines; without any they are 0.
     """
     names: list[str] = []
     for family in families().values():
@@ -79,7 +81,8 @@ def default_columns(*, higher: bool = False, optional: bool = False) -> tuple[st
                 if higher and max(values, default=0) > LONGEST_HIGHER:
                     continue
                 name = column.name(values)
-                if optional or not _needs_optional(name):
+                needs = _inputs(name)
+                if (optional or not needs & OPTIONAL_INPUTS) and (news or not needs & NEWS_INPUTS):
                     names.append(name)
     return tuple(names)
 
@@ -123,8 +126,8 @@ def describe(name: str) -> dict[str, Any]:
 
 
 @cache
-def _needs_optional(name: str) -> bool:
-    return bool(compose({name: find_column(name)}, {name: 0}).inputs[name] & OPTIONAL_INPUTS)
+def _inputs(name: str) -> frozenset[str]:
+    return compose({name: find_column(name)}, {name: 0}).inputs[name]
 
 
 @dataclass(frozen=True)
@@ -189,13 +192,16 @@ class FeatureSpec:
         upper = default_columns(higher=True)
         return (*default_columns(), *(f"{name}@{at}" for at in self.higher_timeframes for name in upper))
 
-    def widened(self) -> FeatureSpec:
-        """Return the default set together with the columns that need taker volume; one that names its own as it is."""
-        if self.columns is not None:
+    def widened(self, *, taker: bool = True, news: bool = False) -> FeatureSpec:
+        """Return the default set together with the columns that need taker volume, and those of news if asked for.
+
+        A spec that names its own columns is returned as it is.
+        """
+        if self.columns is not None or not (taker or news):
             return self
-        upper = default_columns(higher=True, optional=True)
-        names = (*default_columns(optional=True), *(f"{name}@{at}" for at in self.higher_timeframes for name in upper))
-        return replace(self, columns=names)
+        upper = default_columns(higher=True, optional=taker)
+        names = default_columns(optional=taker, news=news)
+        return replace(self, columns=(*names, *(f"{name}@{at}" for at in self.higher_timeframes for name in upper)))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the spec as plain JSON types."""
@@ -280,7 +286,7 @@ class FeatureEngine:
             self._floats += 2 * len(split) * (self.spec.scale_window + 2)
         self._ints = groups * program.ints
         parameters = [base_ms, groups, len(split), len(table) // 2, int(self._raw_warmup.max())]
-        parameters += [self.spec.scale_window, self._scale_at, 1, 1, 1]
+        parameters += [self.spec.scale_window, self._scale_at, 1, 1, 1, 1]
         for at in self._higher:
             parameters += [timeframe_ms(at), _MONDAY_MS if at.endswith("w") else 0]
         self._parameters = np.array(parameters, dtype=np.int64)
@@ -302,7 +308,7 @@ class FeatureEngine:
         self._f, self._i = floats, ints
         row = np.frombuffer(self._row_bytes, dtype=np.uint8).ctypes.data
         self._arguments = (
-            *(row + 8 * k for k in range(9)),
+            *(row + 8 * k for k in range(11)),
             *(x.ctypes.data for x in (self._parameters, self._table, self._raw_warmup, self._bounds, floats, ints)),
             self._row_out.ctypes.data,
         )
@@ -328,6 +334,8 @@ class FeatureEngine:
             _NAN if quote is None else quote,
             _NAN if trades is None else trades,
             _NAN if taker is None else taker,
+            bar.news_impact or 0.0,
+            bar.news_conf or 0.0,
         )
         if self._run(1, *self._arguments) != 1:
             raise _refusal(bar, self._i)
@@ -353,6 +361,9 @@ class FeatureEngine:
             column = getattr(bars, name)
             inputs.append(np.array([_NAN]) if column is None else column)
             parameters[7 + k] = column is not None
+        news = [getattr(bars, name) for name in NEWS]
+        parameters[10] = all(column is not None for column in news)
+        inputs += [np.zeros(1) if not parameters[10] else column for column in news]
         arrays = (*inputs, parameters, self._table, self._raw_warmup, self._bounds, floats, ints, out)
         done = self._run(len(bars), *(array.ctypes.data for array in arrays))
         if done != len(bars):

@@ -89,6 +89,7 @@ def _backfill(log: EventLog, settings: Settings, source: LiveSource, clock: Cloc
             calendar=get_calendar(market.calendar),
             start_ms=start_ms,
             clock=clock,
+            relevance=settings.language.relevance,
         )
 
 
@@ -110,6 +111,7 @@ async def _follow(
             calendar=get_calendar(market.calendar),
             clock=clock,
             should_stop=should_stop,
+            relevance=settings.language.relevance,
         )
 
 

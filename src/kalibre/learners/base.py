@@ -80,6 +80,8 @@ class LearnerProjection:
         Tells a hole from a night. None counts bars.
     load_model, load_checkpoint
         Load a model's bundle by id and digest, and a checkpoint's state by projection and digest.
+    news
+        Whether a learner that names no columns sees those of headlines too.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class LearnerProjection:
         calendar: ExpectedOpens | None = None,
         load_model: Callable[[str, str | None], Any] | None = None,
         load_checkpoint: LoadCheckpoint | None = None,
+        news: bool = False,
     ) -> None:
         make = learner_class(name)
         self.name = name
@@ -105,7 +108,9 @@ class LearnerProjection:
         self._series: dict[str, SeriesLearner] = {}
         own = spec if make.columns is None else FeatureSpec(spec.timeframe, columns=make.columns)
         # Who asked for the champion's features sees those; who named none sees all that its market has.
-        wide = own.widened() if own.columns is None and not self._heard else None
+        wide = own.widened(news=news) if own.columns is None and not self._heard else None
+        if wide is not None:
+            own = own.widened(taker=False, news=news)
         for symbol, timeframe in series:
             key = series_key(symbol, timeframe)
             seat = Seat(
@@ -319,4 +324,5 @@ def learner_projection(
         calendar=get_calendar(market.calendar),
         load_model=partial(load_bundle, settings.models_dir),
         load_checkpoint=load_checkpoint,
+        news=settings.features.news,
     )

@@ -21,9 +21,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
-from kalibre.core.bars import OPTIONAL, REQUIRED, Bars
+from kalibre.core.bars import NEWS, OPTIONAL, REQUIRED, Bars
 from kalibre.core.events import Event, series_key
 from kalibre.log.protocol import EventLog
 from kalibre.log.replay import anchor
@@ -78,9 +79,12 @@ class Mirror:
         as_of
             Only what had been recorded by this wall time (UTC ms): the bars as they were known then.
         """
+        import polars as pl
+
         frame = self.frame(symbol, timeframe, start_ms=start_ms, end_ms=end_ms, as_of=as_of)
         kept = [name for name in OPTIONAL if len(frame) and not frame[name].has_nulls()]
-        return Bars.from_frame(frame.select(*REQUIRED, *kept), symbol=symbol, timeframe=timeframe)
+        news = [pl.col(name).fill_null(0.0) for name in NEWS if frame[name].null_count() < len(frame)]
+        return Bars.from_frame(frame.select(*REQUIRED, *kept, *news), symbol=symbol, timeframe=timeframe)
 
     def frame(
         self,
@@ -207,7 +211,7 @@ def _schema() -> dict[str, Any]:
     import polars as pl
 
     whole = dict.fromkeys(("seq", "revision", "recorded_at", "open_time"), pl.Int64)
-    return {**whole, **dict.fromkeys((*REQUIRED[1:], *OPTIONAL), pl.Float64)}
+    return {**whole, **dict.fromkeys((*REQUIRED[1:], *OPTIONAL, *NEWS), pl.Float64)}
 
 
 def _to_frame(events: list[Event]) -> pl.DataFrame:
@@ -218,6 +222,9 @@ def _to_frame(events: list[Event]) -> pl.DataFrame:
     }
     for name in (*REQUIRED, *OPTIONAL):
         columns[name] = [getattr(event.payload, name) for event in events]
+    for name in NEWS:
+        said = [getattr(event.payload, name) for event in events]
+        columns[name] = [None if value is msgspec.UNSET else value for value in said]
     return pl.DataFrame(columns, schema=_schema())
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from kalibre.core.bars import OPTIONAL, Bar, Bars, concat
+from kalibre.core.bars import Bars, concat, without_news
 from kalibre.core.clock import PlayedClock, to_text
 from kalibre.core.errors import SourceError, UnknownSymbolError, UsageError
 from kalibre.core.events import BarClosed, Funding, series_key
@@ -283,20 +283,8 @@ class Replay:
             payload = event.payload
             if not isinstance(payload, BarClosed):
                 raise SourceError(f"event {event.seq} of kind bar holds {type(payload).__name__}: run kalibre doctor")
-            rows.append(_bar(payload))
+            rows.append(without_news(payload.bar()))
         return Bars.from_rows(symbol, timeframe, rows)
-
-
-def _bar(payload: BarClosed) -> Bar:
-    return Bar(
-        open_time=payload.open_time,
-        open=payload.open,
-        high=payload.high,
-        low=payload.low,
-        close=payload.close,
-        volume=payload.volume,
-        **{name: getattr(payload, name) for name in OPTIONAL},
-    )
 
 
 def _own(bars: Mapping[str, Bars], symbol: str, timeframe: str) -> Bars:

@@ -141,7 +141,7 @@ def paper_projection(settings: Settings) -> PaperProjection:
         timeframe=market.timeframe,
         higher_timeframes=timeframes_above(market.timeframe, settings.features.higher_timeframes),
         scale_window=settings.features.scale_window,
-    )
+    ).widened(taker=False, news=settings.features.news)
     return PaperProjection(
         [(symbol, market.timeframe) for symbol in market.symbols],
         costs=settings.costs,

@@ -28,11 +28,20 @@ from kalibre.log import open_log
 from kalibre.log.protocol import EventLog
 
 SPEC = FeatureSpec(
-    "15m", columns=("log_return_1", "realised_volatility_20", "bollinger_position_20", "sma_20", "volume_ratio_20")
+    "15m",
+    columns=(
+        "log_return_1",
+        "realised_volatility_20",
+        "bollinger_position_20",
+        "sma_20",
+        "volume_ratio_20",
+        "snews_impact",
+        "snews_conf",
+    ),
 )
 N_BARS = 60
-BARS = random_bars(N_BARS)
-OTHERS = random_bars(N_BARS, seed=2)
+BARS = random_bars(N_BARS, news=True)
+OTHERS = random_bars(N_BARS, seed=2, news=True)
 
 
 @pytest.fixture
@@ -219,7 +228,7 @@ def stepped(engine: FeatureEngine, event: Event) -> FloatArray:
     if not isinstance(event.payload, BarClosed):
         return np.empty(0)
     try:
-        return engine.step(msgspec.convert(msgspec.structs.asdict(event.payload), type(BARS[0])))
+        return engine.step(event.payload.bar())
     except FeatureError:
         return np.empty(0)
 

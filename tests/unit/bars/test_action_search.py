@@ -96,7 +96,7 @@ def unexplained(events: Sequence[Event], timeframe: str = "1d", *, decided: bool
     for event in events:
         match event.payload:
             case BarClosed() as bar if event.key == f"X|{timeframe}":
-                row = Bar(**{name: getattr(bar, name) for name in Bar.__struct_fields__})
+                row = bar.bar()
                 day = int(XIST.session_date(np.array([event.event_time]))[0])
                 first.setdefault(day, (event.seq, row))
                 last[day] = row

@@ -35,7 +35,7 @@ def walk(n: int, seed: int) -> list[Bar]:
 
 
 def event_of(bar: Bar):  # type: ignore[no-untyped-def]
-    return new_event("X|1h", bar.open_time, BarClosed(**{name: getattr(bar, name) for name in Bar.__struct_fields__}))
+    return new_event("X|1h", bar.open_time, BarClosed.of(bar))
 
 
 @given(ACTIONS, st.randoms(use_true_random=False), st.integers(0, 99))

@@ -115,9 +115,17 @@ def test_headlines_are_scored_recorded_and_become_columns(ask: Ask) -> None:
     assert ask("news", "score", "--file", "wire.jsonl", "--record")["recorded"] == {"headlines": 0, "scores": 0}
     stats = ask("news", "cache")
     assert (stats["exact_hits"], stats["near_hits"], stats["misses"]) == (1, 2, 1)
+    assert "snews_impact" not in ask("features")["columns"], "bars stored before know nothing of it yet"
+    assert ask("news", "join")["series"] == [{"symbol": bars.symbol, "bars": 200, "changed": 0, "refused_scores": 2}]
+    lines = [{**line, "text": line["text"].replace("güne", "haftaya")} for line in lines]
+    Path("wire.jsonl").write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    ask("news", "score", "--file", "wire.jsonl", "--record", "--trained-until", "2020-01-01")
+    joined = ask("news", "join")["series"][0]
+    assert (joined["changed"], joined["refused_scores"]) == (10, 2)
+    assert ask("news", "join")["series"][0]["changed"] == 0
     shown = ask("features")
-    assert shown["columns"][-2:] == ["snews_impact", "snews_conf"]
     assert shown["newest"]["snews_impact"] > 0
+    assert shown["newest"]["snews_conf"] > 0
     judged = ask("news", "backtest")
     assert (judged["verdict"], judged["gain"]) == ("cannot tell", None)
     assert "too few headlines" in judged["reason"]

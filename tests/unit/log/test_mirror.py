@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kalibre.core.bars import Bar, Bars
+from kalibre.core.bars import Bars
 from kalibre.core.clock import ManualClock
 from kalibre.core.events import BarClosed, Event, new_event, series_key
 from kalibre.log import mirror as module
@@ -49,7 +49,7 @@ def bar(minute: int, close: float = 2.0, *, trades: float | None = 3.0, key: str
 
 def from_log(log: EventLog, *, as_of: int | None = None) -> Bars:
     events = log.read(kinds={"bar"}, key=KEY, newest_revision=True, as_of=as_of)
-    rows = [Bar(**{name: getattr(event.payload, name) for name in Bar.__struct_fields__}) for event in events]
+    rows = [event.payload.bar() for event in events if isinstance(event.payload, BarClosed)]
     return Bars.from_rows("BTCUSDT", "1m", sorted(rows, key=lambda row: row.open_time))
 
 

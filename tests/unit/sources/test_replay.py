@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.fakes.exchange_listener import random_market
 
@@ -182,7 +183,9 @@ def test_a_file_another_source_and_the_log_can_be_played(tmp_path: Path) -> None
     with open_log(url) as log:
         key = series_key("BTCUSDT", "1m")
         for close in (1.0, None):  # the second writing is a revision: the newest is played
-            payloads = [BarClosed(**{**_fields(bar), **({"close": close} if close else {})}) for bar in bars]
+            payloads = [
+                BarClosed.of(msgspec.structs.replace(bar, **({"close": close} if close else {}))) for bar in bars
+            ]
             log.append([new_event(key, p.open_time, p) for p in payloads], writer="ingest")
     assert [item.bar for item in play(["BTCUSDT"], log_url=url)] == list(bars)
     with pytest.raises(UnknownSymbolError, match="no bar of XRP 1m"):
@@ -256,10 +259,6 @@ def _ingest(log: Any, source: Any, should_stop: Any) -> None:
         settings=LiveSettings(poll_s=0.0005),
     )
     asyncio.run(live)
-
-
-def _fields(bar: Any) -> dict[str, Any]:
-    return {name: getattr(bar, name) for name in bar.__struct_fields__}
 
 
 @pytest.mark.parametrize(

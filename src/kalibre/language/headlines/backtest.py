@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.bars.calendars import Calendar
+from kalibre.bars.news import COLUMNS, news_rows
 from kalibre.core.bars import Bars
 from kalibre.core.clock import to_text
 from kalibre.core.errors import DatasetError, EvaluationError
@@ -28,7 +29,6 @@ from kalibre.evaluation.calibration import fit_calibrator
 from kalibre.evaluation.materials import feature_spec, make_label
 from kalibre.evaluation.resampling import block_bootstrap_means, block_length
 from kalibre.features.engine import FeatureEngine, FeatureSpec
-from kalibre.language.headlines.features import COLUMNS, news_rows
 from kalibre.models.gradient_boosting import GradientBoosting
 
 Verdict = Literal["helps", "hurts", "cannot tell"]
@@ -106,9 +106,10 @@ def news_backtest(
     """
     if not len(bars):
         raise EvaluationError(f"there are 0 bars of {bars.symbol} {bars.timeframe} to judge: ingest some first")
-    end = int(bars.close_time[-1])
+    closes = np.array([calendar.bar_end(bars.timeframe, time) for time in bars.open_time.tolist()], dtype=np.int64)
+    end = int(closes[-1])
     used = [(when, score) for when, score in scores if score.asset in relevance and when <= end]
-    rows = news_rows(used, bars.close_time, relevance)
+    rows = news_rows(used, closes, relevance)
     known = rows[:, 1] > 0
     found = NewsBacktest(
         verdict="cannot tell",
@@ -187,7 +188,7 @@ def _verdict(low: float, high: float, p: float, placebos: int) -> tuple[Verdict,
 
 def _bar_columns(bars: Bars, settings: Settings) -> tuple[FeatureEngine, FloatArray]:
     """Compute the columns of the bars that a history of this length can warm up."""
-    spec = feature_spec(bars, settings)
+    spec = feature_spec(bars, settings, news=False)
     engine = FeatureEngine(spec)
     fitting = [
         name

@@ -72,7 +72,7 @@ def dated_scores(
     model, until = (
         _trained_before(labels, first, calendar)
         if labels is not None
-        else (_stored(settings), _until(settings, calendar))
+        else (_stored(settings), _until("sentiment", settings.language.sentiment))
     )
     # Horizons of the shipped model were learnt from later texts; without one, a headline counts by days.
     scorer = BuiltinScorer(model, None, settings.language.universe or None)
@@ -98,7 +98,7 @@ def _recorded(log: EventLog, settings: Settings) -> DatedScores:
     version = _stored(settings).version
     # Only of the model that is at hand is it known what it learnt from.
     known = models[0].split("+")[0] == version
-    return DatedScores(scores, models[0], _until(settings, None) if known else None)
+    return DatedScores(scores, models[0], _until("sentiment", settings.language.sentiment) if known else None)
 
 
 def _stored(settings: Settings) -> SentimentModel:
@@ -108,21 +108,31 @@ def _stored(settings: Settings) -> SentimentModel:
     return model
 
 
-def _until(settings: Settings, calendar: Calendar | None) -> int | None:
-    """Return the date of the newest text that the configured model learnt from, as its card says it."""
+def trained_until(settings: Settings) -> int | None:
+    """Return the time of the newest text that the configured scorer learnt from, None where it is not known.
+
+    An endpoint's model does not say; of the builtin one both parts, direction and horizon, have to.
+    """
+    if settings.language.endpoint_url:
+        return None
+    parts = [_until("sentiment", settings.language.sentiment), _until("horizon", "builtin:fast")]
+    return None if None in parts else max(part for part in parts if part is not None)
+
+
+def _until(task: str, name: str) -> int | None:
+    """Return the end of the day of the newest text that a model learnt from, as its card says it."""
     from kalibre.bars.calendars import get_calendar
     from kalibre.language.bundle import MANIFEST, open_bundle, shipped
 
-    name = settings.language.sentiment
     try:
         if name.startswith("builtin:"):
-            card = shipped("sentiment", name.removeprefix("builtin:")).card
+            card = shipped(task, name.removeprefix("builtin:")).card
         elif (Path(name) / MANIFEST).is_file():
-            card = open_bundle(Path(name), "sentiment").card
+            card = open_bundle(Path(name), task).card
         else:
             return None
         until = card.get("trained_until")
-        return None if not until else known_ms(str(until), calendar or get_calendar("24/7"))
+        return None if not until else known_ms(str(until), get_calendar("24/7"))
     except KalibreError:
         return None
 

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kalibre.bars.calendars import Calendar
-from kalibre.core.bars import Bars
 from kalibre.core.events import Event, new_event
-from kalibre.core.settings import Settings
 from kalibre.core.text_events import Headline, HeadlineScore
 from kalibre.language.headlines.cache import Reuse
 from kalibre.language.headlines.canonical import exact_key, near_key
-from kalibre.language.headlines.features import news_rows, relevance_of
 from kalibre.language.headlines.publication import known_ms
 from kalibre.language.headlines.score import Score
 from kalibre.log.protocol import EventLog
@@ -48,6 +42,7 @@ def record(
     *,
     calendar: Calendar,
     live_at_ms: int | None = None,
+    trained_until_ms: int | None = None,
 ) -> Recorded:
     """Append headlines and what was made of them, in one transaction.
 
@@ -59,6 +54,9 @@ def record(
         Whose sessions count for a headline with a date only.
     live_at_ms
         Wall time at which the scores were there; no score can be acted on before. None for an archive.
+    trained_until_ms
+        Time of the newest text that the scorer of an archive learnt from, None where it is not known: of such a score,
+        and of one whose headline is older, no bar is told.
 
     Raises
     ------
@@ -78,7 +76,8 @@ def record(
         )
         events.append(new_event(f"{headline.source}|{name}", published, said, provenance=_provenance(live_at_ms)))
         known = published if live_at_ms is None else max(published, live_at_ms)
-        for when, key, what in score_events(headline, score, known):
+        until = trained_until_ms if live_at_ms is None else min(trained_until_ms or live_at_ms, live_at_ms)
+        for when, key, what in score_events(headline, score, known, trained_until_ms=until):
             # Scored live a second time (after a restart, say), the first time counts: that one could be acted on.
             if live_at_ms is None or log.latest("headline_score", key=key) is None:
                 # Whether it came out of the cache is about the record, not about what was said.
@@ -91,7 +90,9 @@ def record(
     )
 
 
-def score_events(headline: Published, score: Score, known: int) -> list[tuple[int, str, HeadlineScore]]:
+def score_events(
+    headline: Published, score: Score, known: int, *, trained_until_ms: int | None = None
+) -> list[tuple[int, str, HeadlineScore]]:
     """Return what a score says of each asset, as (event time, key, payload); nothing of an abstention."""
     if score.impact is None or score.confidence is None:
         return []
@@ -109,6 +110,7 @@ def score_events(headline: Published, score: Score, known: int) -> list[tuple[in
                 confidence=score.confidence,
                 horizon=score.horizon,
                 model=score.model,
+                trained_until_ms=trained_until_ms,
             ),
         )
         for asset, impact in impacts
@@ -124,21 +126,6 @@ def recorded_scores(log: EventLog, *, model: str | None = None) -> list[tuple[in
         for event in events
         if isinstance(event.payload, HeadlineScore) and model in {None, event.payload.model}
     ]
-
-
-def news_of(log: EventLog, settings: Settings, bars: Bars) -> NDArray[np.float64] | None:
-    """Return `snews_impact` and `snews_conf` of every bar from the recorded scores, None where none matters for it.
-
-    Shape (n_bars, 2); row t knows what could be known at the close of bar t.
-    """
-    relevance = relevance_for(settings, bars.symbol)
-    scores = [(when, score) for when, score in recorded_scores(log) if score.asset in relevance]
-    return news_rows(scores, bars.close_time, relevance) if scores else None
-
-
-def relevance_for(settings: Settings, symbol: str) -> dict[str, float]:
-    """Return which assets' headlines matter for a symbol, by the settings or else by its market."""
-    return settings.language.relevance.get(symbol) or relevance_of(symbol, settings.market.calendar)
 
 
 def _provenance(live_at_ms: int | None) -> str:

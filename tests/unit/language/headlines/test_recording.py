@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from kalibre.bars.calendars import get_calendar
+from kalibre.bars.news import NewsFeatures, news_rows
 from kalibre.core.errors import FeatureError, LanguageError
 from kalibre.language.base import AssetImpact
-from kalibre.language.headlines.features import NewsFeatures, news_rows
 from kalibre.language.headlines.publication import known_ms
 from kalibre.language.headlines.recording import Published, record, recorded_scores
 from kalibre.language.headlines.score import Score, abstention

@@ -1,4 +1,4 @@
-"""`snews_impact` and `snews_conf`: what the headlines known at a bar's close say for a symbol.
+"""What the headlines known at a bar's close say for a symbol: the fold behind `snews_impact` and `snews_conf`.
 
 Row t holds what was known at the close of bar t: scores whose event time is not later. Each fades by the half-life of
 its horizon and is dropped whole after six of them, so that a row does not depend on when the history began. A story
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.core.errors import FeatureError
+from kalibre.core.settings import Settings
 from kalibre.core.text_events import HeadlineScore
 from kalibre.core.timeframe import DAY_MS
 
@@ -176,3 +177,8 @@ def relevance_of(symbol: str, calendar: str) -> dict[str, float]:
         if symbol.endswith(quote) and symbol != quote:
             return {symbol.removesuffix(quote).rstrip("-/_"): 1.0}
     return {symbol: 1.0}
+
+
+def relevance_for(settings: Settings, symbol: str) -> dict[str, float]:
+    """Return which assets' headlines matter for a symbol, by the settings or else by its market."""
+    return settings.language.relevance.get(symbol) or relevance_of(symbol, settings.market.calendar)
