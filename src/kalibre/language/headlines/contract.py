@@ -31,6 +31,10 @@ is right; `also`, further assets of the universe that it names, each with its ow
 Istanbul as a whole. If you cannot tell, answer null for `impact` rather than guess. Answer every number once."""
 
 
+_REFUSED: Final = "endpoint refused"
+_CANNOT_TELL: Final = "endpoint could not tell"
+
+
 class Also(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A further asset of a headline."""
 
@@ -59,6 +63,11 @@ class UnusableError(Exception):
 
 class RefusedError(UnusableError):
     """The endpoint would not answer."""
+
+
+def is_final(abstained: str) -> bool:
+    """Say whether an abstention is the endpoint's own word, and not for want of one."""
+    return abstained.startswith((_REFUSED, _CANNOT_TELL))
 
 
 def body_of(model: str, universe: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
@@ -102,7 +111,7 @@ def read_answer(content: bytes, count: int, universe: Sequence[str]) -> list[Lin
         raise UnusableError(f"endpoint answered nonsense: {content[:80]!r}") from None
     refusal = message.get("refusal") if isinstance(message, dict) else None
     if refusal or choice.get("finish_reason") == "content_filter":
-        raise RefusedError(f"endpoint refused: {str(refusal or 'content filter')[:120]!r}")
+        raise RefusedError(f"{_REFUSED}: {str(refusal or 'content filter')[:120]!r}")
     text = message.get("content") if isinstance(message, dict) else None
     if not isinstance(text, str):
         raise UnusableError("endpoint answered no text")
@@ -125,7 +134,7 @@ def score_of(line: Line, text: str, *, model: str) -> Score:
     """Return an answered line as a score of its headline."""
     language = detect(text)[0]
     if line.impact is None or line.confidence is None:
-        return abstention("endpoint could not tell", model=model, asset=line.asset, language=language)
+        return abstention(_CANNOT_TELL, model=model, asset=line.asset, language=language)
     return Score(
         asset=line.asset,
         impact=line.impact,
