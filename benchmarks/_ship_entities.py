@@ -1,9 +1,11 @@
 """Trains and ships `builtin:fast` for entities: Penn's and Wiki's training parts, mapped onto three types.
 
 No sentence that benchmarks.turkish_entities scores the shipped model by (own test half, both dev parts) stands, exactly
-or nearly, in what the field or its lexicon is learnt from. How far rules are trusted is measured on the own dev half.
+or nearly, in what the field or its lexicon is learnt from. How far rules are trusted is measured on every second
+sentence of the own test half: on the dev half they were tuned until nothing was wrong. Trust changes no span, hence no
+F1; the other sentences say whether it is right.
 
-    python -m benchmarks._ship_entities [--out FOLDER]
+    python -m benchmarks._ship_entities [--out FOLDER] [--trust-only]
 """
 
 from __future__ import annotations
@@ -11,17 +13,18 @@ from __future__ import annotations
 import benchmarks._single_thread  # noqa: F401  # isort: skip
 
 import argparse
+import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from benchmarks._entity_sets import Tagged, check_apart, own, penn_part, plain_sentences, wiki, without
 
-from kalibre.language.bundle import MANIFEST, WEIGHTS
+from kalibre.language.bundle import MANIFEST, WEIGHTS, LanguageBundle, shipped
 from kalibre.language.entities.fast import RULED, from_bundle, recut, train
 from kalibre.language.entities.lexicon import learn
 from kalibre.language.entities.metrics import score
@@ -35,8 +38,8 @@ LEAST = 0.03
 """Features that weigh less in every tag are not shipped."""
 LIMITS = (
     "Trained on edited text; capitals and headlines are learnt from rewritten sentences. Labels of the sets are "
-    "inconsistent (ABD is an organisation or a place). How far rules are trusted was measured on the half that they "
-    "were tuned on: too high for TIME above all. Organisations known by a list alone have no probability."
+    "inconsistent (ABD is an organisation or a place). How far rules are trusted is measured on 122 sentences. "
+    "Organisations known by a list alone have no probability."
 )
 
 
@@ -59,17 +62,41 @@ def mixed(one: list[Tagged], other: list[Tagged]) -> list[Tagged]:
     ]
 
 
-def trusted() -> dict[str, float]:
-    """Return how often the rules are right on the own dev half, by type (one hit and one miss added)."""
-    hits = dict.fromkeys(RULED, 1)
-    told = dict.fromkeys(RULED, 2)
-    for one in own("dev"):
+def right(sentences: Sequence[Any]) -> dict[str, tuple[int, int]]:
+    """Return how many of the rules' spans are right, and of how many, by type."""
+    found = dict.fromkeys(RULED, (0, 0))
+    for one in sentences:
         spans = [(a.start, a.end, str(a.type)) for a in find_amounts(one.text)]
         spans += [(t.start, t.end, "TICKER") for t in find_tickers(one.text)]
         for span in spans:
-            told[span[2]] += 1
-            hits[span[2]] += span in one.spans
-    return {kind: round(hits[kind] / told[kind], 4) for kind in RULED}
+            hits, told = found[span[2]]
+            found[span[2]] = hits + (span in one.spans), told + 1
+    return found
+
+
+def trusted() -> dict[str, float]:
+    """Return how often the rules are right by type (one hit and one miss added), on every second own test sentence."""
+    return {kind: round((hits + 1) / (told + 2), 4) for kind, (hits, told) in right(own("test")[::2]).items()}
+
+
+def held_out(trust: Mapping[str, float]) -> dict[str, Any]:
+    """Say how far trust is off on the other test sentences."""
+    found = right(own("test")[1::2])
+    told = sum(n for _, n in found.values())
+    off = sum(abs(hits - n * trust[kind]) for kind, (hits, n) in found.items()) / told
+    return {"right": {kind: list(pair) for kind, pair in found.items()}, "calibration_error": round(off, 4)}
+
+
+def trust_alone(into: Path) -> int:
+    """Measure trust anew, and leave the field as it is."""
+    bundle = shipped("entities", "fast")
+    settings = json.loads(bundle.file("settings.json"))
+    settings["trusted"] = trust = dict(sorted(trusted().items()))
+    files = {**bundle.files, "settings.json": json.dumps(settings, indent=1, sort_keys=True).encode()}
+    card = {**bundle.card, "rules_trusted": trust, "rules_trusted_held_out": held_out(trust), "limits": LIMITS}
+    shutil.rmtree(into / "entities-fast", ignore_errors=True)
+    print(LanguageBundle("entities", "fast", files, card).save(into, "entities-fast"), card["rules_trusted_held_out"])
+    return 0
 
 
 def figures(model: Any, sentences: Sequence[Tagged]) -> dict[str, Any]:
@@ -82,7 +109,10 @@ def figures(model: Any, sentences: Sequence[Tagged]) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--trust-only", action="store_true", help="measure how far rules are trusted, train nothing")
     said = parser.parse_args()
+    if said.trust_only:
+        return trust_alone(said.out)
     begun = time.perf_counter()
     devs = {"penn_dev": mapped(penn_part("dev"), PENN_TYPES), "wiki_dev": mapped(wiki("dev"), WIKI_TYPES)}
     test_texts = [one.text for part in devs.values() for one in part] + [one.text for one in own("test")]
@@ -110,14 +140,15 @@ def main() -> int:
         "figures": {name: figures(model, part) for name, part in devs.items()},
         "figures_are": "F1 of exact mentions of the three types, as shipped, on sets kept out of all training",
         "rules_trusted": trust,
+        "rules_trusted_held_out": held_out(trust),
         "limits": LIMITS,
     }
-    shipped = type(bundle)(bundle.task, bundle.family, bundle.files, card)
+    made = LanguageBundle(bundle.task, bundle.family, bundle.files, card)
     sizes = {name: len(content) for name, content in bundle.files.items()}
     print(sizes, sum(sizes.values()), card["figures"], trust)
     if (said.out / "entities-fast" / MANIFEST).is_file():
         shutil.rmtree(said.out / "entities-fast")
-    print(shipped.save(said.out, "entities-fast"), f"after {time.perf_counter() - begun:.0f} s")
+    print(made.save(said.out, "entities-fast"), f"after {time.perf_counter() - begun:.0f} s")
     return 0
 
 

@@ -76,7 +76,8 @@ def train(
     for tokens, marks in zip(sentences, tags, strict=True):
         if len(tokens) != len(marks):
             raise ModelError(f"a sentence of {len(tokens)} tokens that begins {list(tokens[:3])} has {len(marks)} tags")
-    base = foundation("entities", encoder) if isinstance(encoder, str) else encoder
+    read = (" ".join(tokens) for tokens in sentences)
+    base = foundation("entities", encoder, read) if isinstance(encoder, str) else encoder
     codec, length = base.codec, min(base.length, LONGEST)
     gold = [mentions(marks) for marks in tags]
     types = sorted({one.type for found in gold for one in found})

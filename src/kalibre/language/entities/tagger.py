@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ Sentence = Sequence[str]
 """Tokens; a suffix stays with its word."""
 _FOLDS = 4
 _ENOUGH = 1_500  # mentions judged out of fold: two numbers are learnt from them
+_JUDGED = 100  # names out of fold from which on a type of which next to none is found is a collapse
+_FOUND = 0.02  # share of them that has to be found
 LEANS = (0.0, 0.3, 0.6, 0.9, 1.2)
 _BATCH = 512  # sentences whose features are made at once
 
@@ -128,7 +131,8 @@ def train(
     Raises
     ------
     ModelError
-        If there are fewer sentences than folds, or a sentence has not as many tags as tokens.
+        If there are fewer sentences than folds, a sentence has not as many tags as tokens, or the field collapses: of a
+        hundred names out of fold, or of a type, it finds next to none.
     """
     for tokens, marks in zip(sentences, tags, strict=True):
         if len(tokens) != len(marks):
@@ -157,8 +161,25 @@ def train(
             crf = fitted([one for one in everything if one not in out])
             judged += [(crf, crf.scores(rows[bounds[one] : bounds[one + 1]]), true[one]) for one in fold.tolist()]
         chosen, told = _leaning(judged, LEANS if lean else LEANS[:1])
+        _guard(judged, chosen)
         trust = calibrated(told)
     return Tagger(fitted(everything), lexicon, trust, helper, running, chosen)
+
+
+def _guard(judged: Sequence[tuple[Crf, NDArray[np.float64], list[Mention]]], lean: float) -> None:
+    """Stop a field that finds next to none of the names, or of a frequent type, in sentences out of fold."""
+    wanted, hits = Counter[str](), Counter[str]()
+    for crf, scores, found in judged:
+        right = {mention[:3] for mention in found}
+        wanted.update(mention.type for mention in found)
+        hits.update(one.type for one in crf.read(leant(scores, lean)) if one[:3] in right)
+    lost = [kind for kind, often in sorted(wanted.items()) if often >= _JUDGED and hits[kind] < _FOUND * often]
+    if lost or (wanted.total() >= _JUDGED and hits.total() < _FOUND * wanted.total()):
+        missed = f"of {wanted[lost[0]]} names of {lost[0]}" if lost else f"of {wanted.total()} names"
+        raise ModelError(
+            f"the field has collapsed: {missed} in sentences out of fold it finds next to none (found of each type: "
+            f"{dict(sorted(hits.items()))}). Give more sentences, or see whether the tags fit the names"
+        )
 
 
 def leant(scores: NDArray[np.float64], lean: float) -> NDArray[np.float64]:

@@ -135,3 +135,16 @@ def test_a_lean_is_chosen_out_of_fold_only_where_asked():
     assert leaning.lean >= 0
     told = [sum(len(found) for found in tagger.tag(tokens)) for tagger in (plain, leaning)]
     assert told[1] >= told[0]
+
+
+def test_tags_without_sense_collapse_loudly(lexicon):
+    made = sentences(800)
+    chance = random.Random(5)
+    shuffled = [[chance.choice(["B-ORG", "O", "O", "O", "O"]) for _ in tokens] for tokens, _ in made]
+    with pytest.raises(ModelError, match=r"collapsed: of .* it finds next to none"):
+        train([tokens for tokens, _ in made], shuffled, lexicon=lexicon)
+    # One type of two that follows nothing: the other one does not hide it.
+    noise = ["B-LOC", "O", "O", "O", "O", "O"]
+    half = [[tag if tag[2:] == "PER" else chance.choice(noise) for tag in tags] for _, tags in made]
+    with pytest.raises(ModelError, match="names of LOC"):
+        train([tokens for tokens, _ in made], half, lexicon=lexicon)
