@@ -28,7 +28,9 @@ from tests.fakes.trading import (
 from kalibre.bars.history import load_bars
 from kalibre.bars.ingest import ingest_history, ingest_live
 from kalibre.bars.live import LiveSettings
+from kalibre.core.events import Event, new_event
 from kalibre.core.settings import CostSettings
+from kalibre.core.text_events import HeadlineScore
 from kalibre.evaluation.sweep import sweep
 from kalibre.features.engine import FeatureEngine, FeatureSpec
 from kalibre.log import open_log
@@ -37,6 +39,7 @@ from kalibre.models.bundle import ModelBundle
 from kalibre.sources import open_source
 
 COLUMNS = ("roc_10", "realised_volatility_20", "range_relative", "roc_3")
+NEWS = ("snews_impact", "snews_conf")
 N_HISTORY, N_BARS = 60, 140
 
 
@@ -50,7 +53,30 @@ class ExchangeClock:
         return self._exchange.now_ms
 
 
-async def _session(url: str, models: Models, champion: ModelBundle, challenger: ModelBundle, folder: Path) -> None:
+def _scored(at_ms: int, place: int) -> Event:
+    """Return what a scorer says live: of every headline something else, for hours or for days."""
+    payload = HeadlineScore(
+        headline=f"h{place}",
+        story=f"s{place // 2}",
+        asset="BTC",
+        impact=(-1.0) ** (place // 12) * 0.9,
+        confidence=0.4 + place // 6 % 5 / 10,
+        horizon="intraday" if place // 6 % 3 else None,
+        model="m",
+        trained_until_ms=at_ms,
+    )
+    return new_event(f"BTC|h{place}|m", at_ms, payload)
+
+
+async def _session(
+    url: str,
+    models: Models,
+    champion: ModelBundle,
+    challenger: ModelBundle,
+    folder: Path,
+    *,
+    columns: tuple[str, ...],
+) -> None:
     market = random_market("BTCUSDT", N_BARS + 5, start_ms=START_MS, timeframe="15m")
     async with FakeExchange({"BTCUSDT": market}, now_ms=START_MS + N_HISTORY * STEP_MS) as exchange:
         clock, stop = ExchangeClock(exchange), threading.Event()
@@ -63,7 +89,7 @@ async def _session(url: str, models: Models, champion: ModelBundle, challenger: 
             await asyncio.to_thread(
                 ingest_history, log, source, "BTCUSDT", "15m", calendar="24/7", clock=clock, start_ms=START_MS
             )
-            paper = projection(models, FeatureSpec("15m", columns=COLUMNS))
+            paper = projection(models, FeatureSpec("15m", columns=columns))
             runner = Runner(log, paper, snapshots_dir=folder / "snapshots", snapshot_every_events=40)
             trading = asyncio.create_task(asyncio.to_thread(runner.follow, stop.is_set, 0.02))
             ingesting = asyncio.create_task(
@@ -90,6 +116,9 @@ async def _session(url: str, models: Models, champion: ModelBundle, challenger: 
                     exchange.faults.reorder("BTCUSDT")
                 elif fault == 4:
                     exchange.drop_connections()
+                if columns != COLUMNS and closed % 6 == 0:  # a headline comes and is scored within a bar
+                    heard = exchange.now_ms + 7_000
+                    log.append([_scored(heard, closed)], writer="news")
                 closed += 2
                 await exchange.advance_to(START_MS + closed * STEP_MS)
                 await _until(lambda n=closed: len(load_bars(log, "BTCUSDT", "15m")) >= n)
@@ -119,20 +148,25 @@ async def _until(condition, timeout_s: float = 60.0) -> None:  # type: ignore[no
 
 
 @pytest.mark.slow
-def test_live_equals_backtest(tmp_path: Path) -> None:
-    champion = small_bundle(columns=COLUMNS, entry_threshold=0.6, exit_threshold=0.5)
-    challenger = small_bundle(seed=2, columns=COLUMNS, entry_threshold=0.55, exit_threshold=0.4)
+@pytest.mark.parametrize("columns", [COLUMNS, (*NEWS, *COLUMNS)], ids=["bars", "bars and news"])
+def test_live_equals_backtest(tmp_path: Path, columns: tuple[str, ...]) -> None:
+    champion = small_bundle(columns=columns, entry_threshold=0.6, exit_threshold=0.5)
+    challenger = small_bundle(seed=2, columns=columns, entry_threshold=0.55, exit_threshold=0.4)
     models, url = Models(), f"sqlite:///{tmp_path / 'log.sqlite'}"
     for bundle in (champion, challenger):
         models.add(bundle)
-    asyncio.run(_session(url, models, champion, challenger, tmp_path))
+    asyncio.run(_session(url, models, champion, challenger, tmp_path, columns=columns))
     with open_log(url) as log:
         bars, events = load_bars(log, "BTCUSDT", "15m"), stored(log)
         revised = [event for event in log.read(kinds={"bar"}) if event.revision]
         provenances = {event.provenance for event in log.read(kinds={"bar"})}
-        assert refold(log, projection(models, FeatureSpec("15m", columns=COLUMNS))).equal
+        assert refold(log, projection(models, FeatureSpec("15m", columns=columns))).equal
     assert len(bars) == N_BARS
     assert revised, "the session corrected bars"
+    if columns != COLUMNS:
+        assert bars.news_conf is not None
+        assert len(set(bars.news_conf.tolist())) > 20
+        assert any(event.payload.news_conf for event in revised), "a corrected bar keeps its news"  # type: ignore[attr-defined]
     assert provenances == {"received", "backfilled"}, "the session lost bars and healed them"
     for role, bundle in (("champion", champion), ("challenger", challenger)):
         run = backtested(bundle, bars)
