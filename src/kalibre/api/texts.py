@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import bisect
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from kalibre.api.counters import BUCKETS_S
-from kalibre.core.errors import ApiError, KalibreError, ModelError, UsageError
+from kalibre.api.text_metrics import TextCounters
+from kalibre.core.errors import ApiError, KalibreError, LanguageError, ModelError, UsageError
 from kalibre.core.settings import Settings
 from kalibre.language.base import Answer, Entity, Passage, Sentiment
 
 if TYPE_CHECKING:
     from kalibre.language.answering.answerer import Answerer
     from kalibre.language.headlines.cache import CacheStats, Reuse, ScoreCache
+    from kalibre.language.headlines.inbox import Inbox, Standing
     from kalibre.language.headlines.score import Score
     from kalibre.language.headlines.scoring import Scorer
 
 MOST_TEXTS: Final = 1_000
 LONGEST_TEXT: Final = 100_000
 """Characters of one text; a book belongs into the corpus, not into a request."""
+MOST_CHARACTERS: Final = 1_000_000
+"""Of all texts of a request: more would keep everyone else waiting for half a minute."""
 
 
 class Entities(msgspec.Struct, frozen=True):
@@ -69,25 +70,6 @@ class ScoreViews(msgspec.Struct, frozen=True):
     recorded: dict[str, int] | None = None
 
 
-class TextCounters:
-    """Counts texts read and how long it took, from any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.texts: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self.durations: defaultdict[str, list[float]] = defaultdict(lambda: [0.0] * (len(BUCKETS_S) + 2))
-        """Per task: requests of each bucket, then the sum of seconds."""
-
-    def count(self, task: str, outcomes: Sequence[str], seconds: float) -> None:
-        """Count one request of a task and the outcome of each of its texts."""
-        with self._lock:
-            for outcome in outcomes:
-                self.texts[task, outcome] += 1
-            row = self.durations[task]
-            row[bisect.bisect_left(BUCKETS_S, seconds)] += 1
-            row[-1] += seconds
-
-
 class Texts:
     """The models that the settings name.
 
@@ -103,6 +85,8 @@ class Texts:
         self._loaded: dict[str, Any] = {}
         self.turn = threading.Semaphore(1)
         """One at a time reads text: forecasts come first, and a second one would only slow the first."""
+        self.asking = threading.Semaphore(1)
+        """One at a time waits for an endpoint, and keeps nobody else from reading; two would pay for the same twice."""
         self.counters = TextCounters()
 
     def sentiment(self, texts: Sequence[str]) -> Sentiments:
@@ -144,7 +128,7 @@ class Texts:
 
         check_texts(headlines)
         scorer, cache = self._once("scorer", self._make_scorer), self.cache()
-        with self._counted("news") as outcomes:
+        with self._counted("news", self.asking if scorer.prompt_version else self.turn) as outcomes:
             universe = self._settings.language.universe or None
             results = scored(headlines, universe=universe, scorer=scorer, cache=cache)
             outcomes += [reuse or ("abstained" if one.abstained else "scored") for one, reuse in results]
@@ -159,6 +143,24 @@ class Texts:
             return ScoreCache(self._settings.home / "language" / "headlines.sqlite")
 
         found: ScoreCache = self._once("cache", make)
+        return found
+
+    def followed(self) -> list[Standing]:
+        """Return how each source stands that `kalibre news follow` follows into this home; empty where none is."""
+        path = self._settings.home / "language" / "following.sqlite"
+        if not path.is_file():
+            return []
+
+        def make() -> Inbox:
+            from kalibre.language.headlines.inbox import Inbox
+
+            return Inbox(path)
+
+        try:
+            found: list[Standing] = self._once("inbox", make).standings()
+        except LanguageError:
+            # A scrape shows what it can; who follows says what is wrong with the file.
+            return []
         return found
 
     def cache_stats(self) -> CacheStats | None:
@@ -198,7 +200,16 @@ class Texts:
                 )
             return Answerer(open_index(folder), reader, precision=precision)
 
-        found: Answerer = self._once("answerer", make)
+        # An index that was made anew meanwhile is another folder under the same name.
+        try:
+            stamp = index_folder(self._settings).stat()
+            name = f"answerer {stamp.st_ino} {stamp.st_mtime_ns}"
+        except OSError:
+            name = "answerer"
+        found: Answerer = self._once(name, make)
+        with self._loading:
+            for old in [one for one in self._loaded if one.startswith("answerer") and one != name]:
+                del self._loaded[old]
         return found
 
     def _once(self, name: str, make: Callable[[], Any]) -> Any:
@@ -213,10 +224,10 @@ class Texts:
         return found
 
     @contextmanager
-    def _counted(self, task: str) -> Iterator[list[str]]:
+    def _counted(self, task: str, turn: threading.Semaphore | None = None) -> Iterator[list[str]]:
         outcomes: list[str] = []
         started = time.perf_counter()
-        with self.turn:
+        with turn or self.turn:
             try:
                 yield outcomes
             except (ModelError, UsageError):
@@ -234,7 +245,7 @@ def check_texts(texts: Sequence[str]) -> None:
     Raises
     ------
     ApiError
-        413 for too many texts or one that is too long; the message quotes how much and what is allowed.
+        413 for too many texts or characters; the message quotes how much and what is allowed.
     """
     if len(texts) > MOST_TEXTS:
         raise ApiError(f"{len(texts):,} texts are too many: send at most {MOST_TEXTS:,} in one request", status=413)
@@ -245,6 +256,12 @@ def check_texts(texts: Sequence[str]) -> None:
                 "send it in pieces",
                 status=413,
             )
+    if (whole := sum(map(len, texts))) > MOST_CHARACTERS:
+        raise ApiError(
+            f"{len(texts):,} texts have {whole:,} characters: at most {MOST_CHARACTERS:,} are read in one request; "
+            "send them in several",
+            status=413,
+        )
 
 
 def score_view(score: Score, reuse: str) -> ScoreView:
@@ -260,30 +277,3 @@ def score_view(score: Score, reuse: str) -> ScoreView:
         model=score.model,
         reused=reuse,
     )
-
-
-def text_exposition(texts: Texts) -> str:
-    """Return the metrics of what read text, in Prometheus' text form."""
-    counters = texts.counters
-    lines = [
-        "# HELP kalibre_nlp_texts_total Texts read, by task and outcome.",
-        "# TYPE kalibre_nlp_texts_total counter",
-        *(
-            f'kalibre_nlp_texts_total{{task="{task}",outcome="{outcome}"}} {count}'
-            for (task, outcome), count in sorted(counters.texts.items())
-        ),
-    ]
-    name = "kalibre_nlp_request_duration_seconds"
-    lines += [f"# HELP {name} Time that reading the texts of a request took.", f"# TYPE {name} histogram"]
-    for task, row in sorted(counters.durations.items()):
-        total = 0.0
-        for place, bound in enumerate((*BUCKETS_S, "+Inf")):
-            total += row[place]
-            lines.append(f'{name}_bucket{{task="{task}",le="{bound}"}} {total:.0f}')
-        lines += [f'{name}_sum{{task="{task}"}} {row[-1]:.6f}', f'{name}_count{{task="{task}"}} {total:.0f}']
-    if (stats := texts.cache_stats()) is not None:
-        name = "kalibre_nlp_headline_lookups_total"
-        lines += [f"# HELP {name} Headlines looked up in the cache, by what was found.", f"# TYPE {name} counter"]
-        for found, count in (("exact", stats.exact_hits), ("near", stats.near_hits), ("miss", stats.misses)):
-            lines.append(f'{name}{{found="{found}"}} {count}')
-    return "\n".join(lines) + "\n"

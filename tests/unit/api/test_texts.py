@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from tests.fakes.openai_endpoint import fake_endpoint
 
 from kalibre.api.app import create_app
 from kalibre.core.settings import Settings
 from kalibre.language.answering.library import build_library, index_folder
+from kalibre.language.headlines.inbox import Inbox, Standing
 from kalibre.log import open_log
 
 KEYS = {
@@ -119,6 +124,16 @@ def test_headlines_are_scored_once_and_recorded_on_request(client: TestClient, h
         ("/nlp/sentiment", {"text": 3}, PREDICT, 422, "text"),
         ("/nlp/sentiment", {"texts": ["a"] * 1_001}, PREDICT, 413, "1,001 texts"),
         ("/nlp/entities", {"text": "a" * 100_001}, PREDICT, 413, "100,001 characters"),
+        ("/nlp/entities", {"texts": ["a" * 90_000] * 12}, PREDICT, 413, "1,080,000 characters"),
+        ("/news/score", {"headlines": ["a b"] * 10_000}, PREDICT, 413, "10,000 texts"),
+        ("/nlp/answer", {"question": "a?", "passages": [{"text": "a", "title": "b" * 1_001}]}, PREDICT, 422, "title"),
+        (
+            "/news/score",
+            {"headlines": [{"text": "a b", "published": "12.04.2023", "source": "a\x00"}], "record": True},
+            OPERATE,
+            422,
+            "source",
+        ),
         ("/nlp/answer", {"question": ""}, PREDICT, 422, "question"),
         ("/nlp/answer", {"question": "a?", "passages": []}, PREDICT, 422, "`passages` is empty"),
         ("/nlp/sentiment", {"text": "a"}, {"x-api-key": "read-key-000000000000"}, 403, "predict"),
@@ -145,10 +160,83 @@ def test_no_text_at_all_breaks_a_route(client: TestClient, text: str) -> None:
     assert (score["impact"] is None) == (score["abstained"] is not None)
 
 
-def test_a_lone_surrogate_in_json_is_no_crash(client: TestClient) -> None:
-    body = json.dumps({"text": "Borsa \ud800 yükseldi"}).encode()
-    response = client.post("/nlp/sentiment", content=body, headers={**PREDICT, "content-type": "application/json"})
+HALF = "Garanti\ud800 Bankası THYAO\ud800'nun"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/nlp/sentiment", {"text": HALF}),
+        ("/nlp/entities", {"text": HALF}),
+        ("/nlp/entities", {"texts": ["\udfff\ud800 Türk Hava Yolları\udfff"]}),
+        ("/nlp/answer", {"question": f"{HALF}?"}),
+        ("/nlp/answer", {"question": "Faiz yüzde kaç?", "passages": [{"text": "Faiz yüzde 5 oldu.", "title": HALF}]}),
+        ("/nlp/answer", {"question": "Faiz yüzde kaç?", "passages": [{"text": "Faiz yüzde 5 oldu.", "date": HALF}]}),
+        ("/news/score", {"headlines": [HALF]}),
+        ("/news/score", {"headlines": [{"text": HALF, "published": "12.04.2023"}], "record": True}),
+    ],
+)
+def test_half_a_character_in_json_is_no_crash(client: TestClient, path: str, body: Any) -> None:
+    headers = {**OPERATE, "content-type": "application/json"}
+    response = client.post(path, content=json.dumps(body).encode(), headers=headers)
     assert response.status_code in (200, 422), response.text
+    if body.get("record"):
+        assert "half of a character" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/nlp/sentiment", "/nlp/entities", "/nlp/answer", "/news/score"])
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_what_says_that_it_is_no_json_is_refused(client: TestClient, path: str, kind: str) -> None:
+    response = client.post(path, content=b'{"text": "a"}', headers={**PREDICT, "content-type": kind})
+    assert response.status_code == 415
+    assert "application/json" in response.json()["error"]["message"]
+
+
+def test_a_time_that_cannot_be_read_is_told_before_anything_is_scored(client: TestClient) -> None:
+    before = client.get("/news/cache", headers=PREDICT).json()["lookups"]
+    headlines = [{"text": "Faiz arttı", "published": "2023-04-12"}, {"text": "Dolar düştü", "published": "dün"}]
+    response = client.post("/news/score", json={"headlines": headlines, "record": True}, headers=OPERATE)
+    assert "headline 1: published 'dün'" in response.json()["error"]["message"]
+    assert client.get("/news/cache", headers=PREDICT).json()["lookups"] == before
+
+
+def test_a_new_index_takes_the_old_ones_place(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, api={"keys": KEYS})
+    file = tmp_path / "one.txt"
+    with TestClient(create_app(settings), base_url="http://127.0.0.1") as client:
+        for number in ("yirmidir", "otuzdur"):
+            file.write_text(f"Katma değer vergisi oranı yüzde {number}.", encoding="utf-8")
+            build_library([file], index_folder(settings))
+            found = _post(client, "/nlp/answer", {"question": "Katma değer vergisi oranı yüzde kaçtır?"})
+            assert number in found["passage"]["text"]
+
+
+def test_a_slow_endpoint_keeps_nobody_from_reading(tmp_path: Path) -> None:
+    with fake_endpoint() as fake:
+        fake.answer = lambda call: (0, b"", {})
+        language = {"endpoint_url": fake.base_url, "endpoint_model": "m", "universe": ("BIST100",)}
+        settings = Settings(home=tmp_path, api={"keys": KEYS}, language=language)
+        with TestClient(create_app(settings), base_url="http://127.0.0.1") as client, ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(client.post, "/news/score", json={"headlines": ["Borsa yükseldi"]}, headers=PREDICT)
+            deadline = time.monotonic() + 20
+            while not fake.calls and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert _post(client, "/nlp/sentiment", {"text": TEXT})["results"][0]["label"] == "positive"
+            assert not waiting.done()
+            fake.answer = lambda call: (401, b"", {})
+            fake.let_go.set()
+            assert waiting.result(30).json()["results"][0]["impact"] is None
+
+
+def test_followed_feeds_show_their_heartbeat(client: TestClient, home: Path) -> None:
+    assert "kalibre_nlp_followed" not in client.get("/metrics/prom", headers=PREDICT).text
+    with closing(Inbox(home / "language" / "following.sqlite")) as inbox:
+        inbox.take([], Standing('news:a"b', {}, tried_ms=1_700_000_000_500, read_ms=1_700_000_000_000, failures=2))
+    text = client.get("/metrics/prom", headers=PREDICT).text
+    assert 'kalibre_nlp_followed_tried_timestamp_seconds{source="news:a\\"b"} 1700000000.5\n' in text
+    assert 'kalibre_nlp_followed_read_timestamp_seconds{source="news:a\\"b"} 1700000000\n' in text
+    assert 'kalibre_nlp_followed_failures{source="news:a\\"b"} 2\n' in text
+    assert "# TYPE kalibre_nlp_followed_headlines_total counter" in text
 
 
 def test_what_was_read_is_counted(client: TestClient) -> None:

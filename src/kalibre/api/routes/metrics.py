@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from kalibre.api._hub_samples import hub_samples
 from kalibre.api.exposition import exposition
 from kalibre.api.routes.base import errors, needs, service_of
-from kalibre.api.texts import text_exposition
+from kalibre.api.text_metrics import text_exposition
 
 router = APIRouter(tags=["metrics"])
 

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from kalibre.api.guard import require
 from kalibre.api.routes.base import Command, View, errors, needs, scopes_of, service_of
-from kalibre.api.routes.nlp import documented, encoded
-from kalibre.api.texts import ScoreViews, score_view
-from kalibre.bars.calendars import get_calendar
+from kalibre.api.routes.nlp import documented, encoded, takes_json
+from kalibre.api.texts import ScoreViews, check_texts, score_view
+from kalibre.bars.calendars import Calendar, get_calendar
 from kalibre.core.errors import ApiError, LanguageError
 
 router = APIRouter(tags=["news"])
@@ -25,14 +25,14 @@ class PostedHeadline(Command):
 
     text: str
     published: str | None = None
-    source: Annotated[str, Field(max_length=100, pattern=r"^[^|]*$")] = "api"
+    source: Annotated[str, Field(max_length=100, pattern=r"^[^|\x00-\x1f\x7f]*$")] = "api"
     url: Annotated[str, Field(max_length=2_000)] = ""
 
 
 class PostedHeadlines(Command):
     """Headlines to score; with `record` they and their scores enter the log (scope `operate`)."""
 
-    headlines: Annotated[list[str | PostedHeadline], Field(max_length=1_000)]
+    headlines: list[str | PostedHeadline]
     record: bool = False
 
 
@@ -50,19 +50,22 @@ class CacheView(View):
 @router.post(
     "/news/score",
     response_class=Response,
-    responses={**documented(_SCORES, "A score for each headline."), **errors(413)},
-    dependencies=[needs("predict")],
+    responses={**documented(_SCORES, "A score for each headline."), **errors(413, 415)},
+    dependencies=[needs("predict"), takes_json],
 )
 def score(request: Request, posted: PostedHeadlines) -> Response:
     """Score headlines, Turkish or English: asset, impact, horizon and confidence, or why there is no score."""
     from kalibre.language.headlines.recording import Published, record
 
     service = service_of(request)
+    check_texts([one if isinstance(one, str) else one.text for one in posted.headlines])
     told = [PostedHeadline(text=one) if isinstance(one, str) else one for one in posted.headlines]
+    calendar = get_calendar(service.settings.market.calendar)
     if posted.record:
         require(scopes_of(request), "operate")
-        if (missing := next((place for place, one in enumerate(told) if one.published is None), None)) is not None:
-            raise ApiError(f"headline {missing} says no `published`: what is recorded needs its time", status=422)
+        # Before anything is asked of a model, or paid for.
+        for place, one in enumerate(told):
+            _check_recordable(place, one, calendar)
     results = service.texts.score([one.text for one in told])
     recorded = None
     if posted.record:
@@ -72,13 +75,30 @@ def score(request: Request, posted: PostedHeadlines) -> Response:
                 service.log(),
                 published,
                 results,
-                calendar=get_calendar(service.settings.market.calendar),
+                calendar=calendar,
                 live_at_ms=service.clock.now_ms(),
             )
         except LanguageError as error:
             raise ApiError(str(error), status=422) from error
         recorded = {"headlines": stored.headlines, "scores": stored.scores}
     return encoded(ScoreViews([score_view(one, reuse) for one, reuse in results], recorded))
+
+
+def _check_recordable(place: int, headline: PostedHeadline, calendar: Calendar) -> None:
+    from kalibre.language.headlines.publication import known_ms
+
+    if headline.published is None:
+        raise ApiError(f"headline {place} says no `published`: what is recorded needs its time", status=422)
+    try:
+        known_ms(headline.published, calendar)
+    except LanguageError as error:
+        raise ApiError(f"headline {place}: {error}", status=422) from error
+    if not headline.text.isprintable() and any("\ud800" <= c <= "\udfff" for c in headline.text):
+        raise ApiError(
+            f"headline {place} ({headline.text[:40]!r}) holds half of a character (a lone surrogate) and cannot be "
+            "recorded: mend it, or leave it out",
+            status=422,
+        )
 
 
 @router.get("/news/cache", responses=errors(), dependencies=[needs("read")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
 
 from kalibre.api.routes.base import Command, errors, needs, service_of
@@ -26,8 +26,29 @@ def documented(schema: dict[str, Any], description: str) -> dict[int | str, dict
 
 
 def encoded(result: msgspec.Struct) -> Response:
-    """Return a result as JSON that nobody may keep."""
-    return Response(msgspec.json.encode(result), media_type="application/json", headers={"cache-control": "no-store"})
+    """Return a result as JSON that nobody may keep.
+
+    Raises
+    ------
+    ApiError
+        422 if it quotes half a character that was posted: JSON can spell those, and nothing can write them.
+    """
+    try:
+        content = msgspec.json.encode(result)
+    except UnicodeEncodeError as error:
+        told = error.object[max(0, error.start - 20) : error.end + 10]
+        raise ApiError(f"{told!r} holds half of a character (a lone surrogate): mend the text", status=422) from None
+    return Response(content, media_type="application/json", headers={"cache-control": "no-store"})
+
+
+def _is_json(request: Request) -> None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise ApiError(f"content-type {kind!r}: send JSON in UTF-8, with content-type application/json", status=415)
+
+
+takes_json: Any = Depends(_is_json)
+"""A dependency that refuses what says that it is something else."""
 
 
 class PostedTexts(Command):
@@ -53,9 +74,9 @@ class PostedPassage(Command):
     """A piece of a document to answer from."""
 
     text: Annotated[str, Field(min_length=1)]
-    title: str = ""
-    source: str = ""
-    date: str = ""
+    title: Annotated[str, Field(max_length=1_000)] = ""
+    source: Annotated[str, Field(max_length=2_000)] = ""
+    date: Annotated[str, Field(max_length=100)] = ""
 
 
 class PostedQuestion(Command):
@@ -68,8 +89,8 @@ class PostedQuestion(Command):
 @router.post(
     "/nlp/sentiment",
     response_class=Response,
-    responses={**documented(_SENTIMENTS, "What each text says for the market."), **errors(413)},
-    dependencies=[needs("predict")],
+    responses={**documented(_SENTIMENTS, "What each text says for the market."), **errors(413, 415)},
+    dependencies=[needs("predict"), takes_json],
 )
 def sentiment(request: Request, posted: PostedTexts) -> Response:
     """Say whether texts are negative, neutral or positive for the market or the asset named, and for each asset."""
@@ -79,8 +100,8 @@ def sentiment(request: Request, posted: PostedTexts) -> Response:
 @router.post(
     "/nlp/entities",
     response_class=Response,
-    responses={**documented(_ENTITIES, "The names in each text."), **errors(413)},
-    dependencies=[needs("predict")],
+    responses={**documented(_ENTITIES, "The names in each text."), **errors(413, 415)},
+    dependencies=[needs("predict"), takes_json],
 )
 def entities(request: Request, posted: PostedTexts) -> Response:
     """Find organisations, persons, places, money, percentages, dates and tickers in texts, without their suffixes."""
@@ -90,8 +111,11 @@ def entities(request: Request, posted: PostedTexts) -> Response:
 @router.post(
     "/nlp/answer",
     response_class=Response,
-    responses={**documented(_ANSWER, "The answer with where it stands, or why there is none."), **errors(409, 413)},
-    dependencies=[needs("predict")],
+    responses={
+        **documented(_ANSWER, "The answer with where it stands, or why there is none."),
+        **errors(409, 413, 415),
+    },
+    dependencies=[needs("predict"), takes_json],
 )
 def answer(request: Request, posted: PostedQuestion) -> Response:
     """Answer a question from posted passages or from the index; cite the source, or abstain."""

@@ -179,8 +179,10 @@ def scored(
     exact = near = 0
     for place, leader in followers:
         same = exact_key(headlines[place]) == exact_key(headlines[leader])
-        results[place] = (results[leader][0], "exact" if same else "near")
-        exact, near = exact + same, near + (not same)
+        answered = not chosen.prompt_version or results[leader][0].abstained is None
+        # Nothing is saved where an endpoint did not answer: that is no hit.
+        results[place] = (results[leader][0], "" if not answered else "exact" if same else "near")
+        exact, near = exact + (answered and same), near + (answered and not same)
     if cache:
         cache.count_repeats(exact, near)
     return results

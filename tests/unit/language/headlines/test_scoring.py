@@ -108,7 +108,10 @@ class Failing(Counting):
 def test_what_an_endpoint_could_not_say_is_asked_again_later() -> None:
     cache, failing, working = ScoreCache(), Failing(), Counting()
     working.prompt_version = "1"
-    assert score_headlines(FEED[:1], scorer=failing, cache=cache)[0].abstained == "endpoint timed out"
+    results = scored(FEED[:3], scorer=failing, cache=cache)
+    assert [(score.abstained, reuse) for score, reuse in results] == [("endpoint timed out", "")] * 3
+    stats = get_cache_stats(cache)
+    assert (stats.exact_hits, stats.near_hits, stats.misses) == (0, 0, 3), "what was not answered is no hit"
     assert score_headlines(FEED[:1], scorer=working, cache=cache)[0].impact is not None
 
 
@@ -134,6 +137,7 @@ def test_what_is_no_headline_is_abstained_on_with_a_reason(text: str) -> None:
     score = score_headlines([text], scorer=scorer, cache=ScoreCache())[0]
     assert score.abstained
     assert (score.impact, score.confidence, score.horizon) == (None, None, None)
+    assert score.language == "unknown", "nobody has read it"
     assert scorer.asked == []
 
 
