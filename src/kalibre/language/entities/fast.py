@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,6 +87,8 @@ class FastEntities:
         found = []
         for one in self._read(cleaned.text):
             start, end = cleaned.span(one.start, one.end)
+            while end > start + 1 and unicodedata.category(text[end - 1]) == "Cf":
+                end -= 1  # what nobody sees belongs to no name
             found.append(one if cleaned.text is text else replace(one, start=start, end=end, text=text[start:end]))
         return found
 

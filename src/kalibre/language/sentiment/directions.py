@@ -29,7 +29,7 @@ _ASIDE = frozenset(
     """.split()
 )
 """Behind a noun they make it a cause or a time."""
-_REACH = 6
+_REACH, _AHEAD = 6, 10
 
 
 @dataclass(frozen=True)
@@ -154,31 +154,30 @@ def clauses_of(words: list[Word], lexicon: Lexicon) -> tuple[list[list[Word]], s
     """
     clauses: list[list[Word]] = [[]]
     asides: list[list[Word]] = []
+    moved = False  # whether the clause that is open holds a move or an event
     for i, word in enumerate(words):
         ends = word.key in _CLAUSE_END and not (word.key == "." and _inside_number(words, i))
-        turns = word.key in lexicon.breaks or (word.key == "," and _has_move(clauses[-1]))
-        joins = word.key in ("ve", "and", "while", "as") and _has_move(clauses[-1]) and _opens(words[i + 1 :])
-        begins = word.kind == "asset" and _has_ended(clauses[-1]) and _opens(words[i:])
-        if ends or turns or joins:
+        turns = word.key in lexicon.breaks or (word.key == "," and moved)
+        joins = word.key in ("ve", "and", "while", "as") and moved and _opens(words[i + 1 : i + 1 + _AHEAD])
+        begins = word.kind == "asset" and _has_ended(clauses[-1]) and _opens(words[i : i + _AHEAD])
+        if ends or turns or joins or begins:
             clauses.append([])
+            moved = False
+        if ends or turns or joins:
             if word.key in lexicon.asides:
                 asides.append(clauses[-1])
-        else:
-            if begins:
-                clauses.append([])
-            clauses[-1].append(word)
-            if word.key.endswith(("rken", "rkene", "mesiyle", "masiyla", "masina", "mesine", "diktan", "dikten")):
-                clauses.append([])
+            continue
+        clauses[-1].append(word)
+        moved |= word.kind in ("move", "event")
+        if word.key.endswith(("rken", "rkene", "mesiyle", "masiyla", "masina", "mesine", "diktan", "dikten")):
+            clauses.append([])
+            moved = False
     whole = [clause for clause in clauses if clause]
     return whole, {i for i, clause in enumerate(whole) if any(clause is one for one in asides)}
 
 
 def _inside_number(words: list[Word], i: int) -> bool:
     return i > 0 and words[i - 1].key.isdigit() and i + 1 < len(words) and words[i].end == words[i + 1].start
-
-
-def _has_move(clause: list[Word]) -> bool:
-    return any(word.kind in ("move", "event") for word in clause)
 
 
 def _has_ended(clause: list[Word]) -> bool:
@@ -188,7 +187,7 @@ def _has_ended(clause: list[Word]) -> bool:
 def _opens(rest: list[Word]) -> bool:
     """Say whether a subject or an asset of its own and a move stand in what follows, before the next mark."""
     named = False
-    for word in rest[:10]:
+    for word in rest:
         if word.key in _CLAUSE_END:
             return False
         named |= word.kind in ("asset", "subject")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,7 +126,7 @@ def assets_of(text: str, reading: Reading) -> list[tuple[int, str]]:
         at = 0
         while at < len(words):
             for last in range(min(at + _WORDS, len(words)), at, -1):
-                symbol = _linked(run[0][words[at].start() : words[last - 1].end()])
+                symbol = link(run[0][words[at].start() : words[last - 1].end()])
                 if symbol:
                     places.setdefault(run.start() + words[at].start(), symbol)
                     at = last - 1
@@ -144,8 +143,3 @@ def assets_of(text: str, reading: Reading) -> list[tuple[int, str]]:
 
 def _within(stretches: list[tuple[int, int]], place: int) -> bool:
     return any(start <= place < end for start, end in stretches)
-
-
-@lru_cache(maxsize=8_192)
-def _linked(name: str) -> str | None:
-    return link(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -49,9 +50,12 @@ def reasons_of(
 def _merged(weight: dict[tuple[int, int], float]) -> dict[tuple[int, int], float]:
     """Give what stands inside a longer stretch to that stretch, so that no two overlap."""
     merged: dict[tuple[int, int], float] = {}
+    kept: list[tuple[int, int]] = []  # no two overlap, so that only the neighbours of a stretch can meet it
     for (start, end), value in sorted(weight.items(), key=lambda one: (one[0][0] - one[0][1], one[0])):
-        home = next((place for place in merged if place[0] < end and start < place[1]), None)
+        at = bisect_left(kept, (start, end))
+        home = next((one for one in kept[max(0, at - 1) : at + 1] if one[0] < end and start < one[1]), None)
         if home is None:
+            kept.insert(at, (start, end))
             merged[start, end] = value
         else:
             merged[home] += value

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal, NamedTuple
 
 from kalibre.language.text import _bist, _world
@@ -75,6 +75,7 @@ def _key(name: str) -> str:
     return " ".join(_MARKS.sub(" ", _GYO.sub("gyo", fold(name))).split())
 
 
+@lru_cache(maxsize=16_384)
 def link(name: str) -> str | None:
     """Return the symbol of the asset that a name stands for, None where there is none.
 

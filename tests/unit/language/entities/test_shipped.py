@@ -72,3 +72,10 @@ def test_its_lexicon_and_record_serve_what_is_trained_anew():
     assert any(
         one.type == "ORGANIZATION" for one in from_bundle(bundle).predict([" ".join(made[0][0] + made[1][0])])[0]
     )
+
+
+def test_invisible_marks_belong_to_no_name():
+    text = "\u202eSelin Aksoyer\u202c dün \u200fAnkara\u200e'ya gitti"
+    told = load("entities", "builtin:fast").predict([text])[0]
+    assert {one.text for one in told if one.type in ("PERSON", "LOCATION")} == {"Selin Aksoyer", "Ankara"}
+    assert all(text[one.start : one.end] == one.text for one in told)

@@ -50,6 +50,14 @@ def test_a_thousand_headlines_take_seconds(model):
     assert time.process_time() - started < 3.0
 
 
+@pytest.mark.parametrize("text", ["," * 19_900 + "faiz arttı", "a b " * 4_900, "dolar düştü " * 1_600])
+def test_the_longest_text_takes_no_longer_than_its_length(model, text):
+    started = time.process_time()
+    (said,) = model.predict([text])
+    assert said.probabilities is not None
+    assert time.process_time() - started < 8.0  # what is quadratic takes half a minute
+
+
 def test_nothing_readable_is_stored():
     bundle = shipped("sentiment", "fast")
     for name, content in bundle.files.items():
