@@ -21,15 +21,12 @@ from kalibre.cli.base import (
     settings_of,
     stopped_by_signal,
 )
-from kalibre.cli.news import news
-from kalibre.core.errors import UsageError
+from kalibre.cli.news import ScorerModel, news, scorer_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from kalibre.core.settings import Settings
     from kalibre.language.headlines.following import Heard, Round
-    from kalibre.language.headlines.scoring import Scorer
 
 app = typer.Typer()
 """Empty: the verb belongs to the group `news`."""
@@ -47,12 +44,7 @@ def follow(
     every: Annotated[
         float | None, typer.Option("--every", min=5, help="Seconds between two looks; default: the file's.")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", help="builtin:fast, builtin:encoder, a folder, or a hub id; default: the settings'."
-        ),
-    ] = None,
+    model: ScorerModel = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -73,7 +65,7 @@ def follow(
     followed = read_followed(file)
     if every is not None:
         followed = msgspec.structs.replace(followed, every_s=every)
-    scorer = _scorer(settings, model)
+    scorer = scorer_of(settings, model)
     # Visits of pages are no news; what a source refuses or brings back is.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="kalibre: %(message)s")
     folder = settings.home / "language"
@@ -109,16 +101,6 @@ def follow(
                 time.sleep(_NAP_S)
             if stopped():
                 break
-
-
-def _scorer(settings: Settings, model: str | None) -> Scorer:
-    from kalibre.language.headlines.scoring import builtin_scorer, scorer_of
-
-    if model is None:
-        return scorer_of(settings)
-    if not model.strip():
-        raise UsageError("--model is empty: name builtin:fast, a folder or a hub id, or leave it out")
-    return builtin_scorer(model, settings.language.universe or None)
 
 
 def _show(console: Console, done: Round, *, once: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from kalibre.cli._help import Verb, Verbs
+from kalibre.cli._texts import check_day, check_model, texts_of
 from kalibre.cli.base import ConfigOption, JsonOption, emit, settings_of
 from kalibre.core.errors import UsageError
 
@@ -48,7 +49,7 @@ def predict(
 ) -> None:
     """Read texts: sentiment, entities, category, or answers to questions."""
     settings = settings_of(config)
-    asked = list(texts or [])
+    asked = texts_of(texts)
     if file is not None:
         from kalibre.language.rows import read_rows
 
@@ -73,7 +74,7 @@ def evaluate(
     file: Annotated[Path, typer.Argument(help="CSV/JSON lines (text, label), IOB2 CoNLL, or SQuAD-shaped JSON.")],
     types: Types = None,
     model: TextModel = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the bootstrap.")] = 7,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 7,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -107,7 +108,7 @@ def train(
     until: Annotated[
         str, typer.Option("--until", help="Date of the newest training text, for news backtest: 2024-05-31.")
     ] = "",
-    seed: Annotated[int, typer.Option("--seed", help="Of everything that is drawn.")] = 7,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything that is drawn.")] = 7,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -119,7 +120,7 @@ def train(
     from kalibre.registry.text_models import register_text_model
 
     settings = settings_of(config)
-    card = {"licence": licence, **({"trained_until": until} if until else {})}
+    card = {"licence": licence, **({"trained_until": until} if check_day(until) else {})}
     told = out(stderr=True)
     bundle = train_file(
         task,
@@ -171,7 +172,7 @@ def index(
 def _model(task: Task, settings: Settings, model: str | None) -> Any:
     from kalibre.language.load import load
 
-    return load(task, model or str(getattr(settings.language, task, "builtin:fast")))
+    return load(task, check_model(model) or str(getattr(settings.language, task, "builtin:fast")))
 
 
 def _said(task: Task, model: Any, texts: list[str]) -> list[Any]:

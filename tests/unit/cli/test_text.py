@@ -138,3 +138,38 @@ def test_what_is_missing_is_told(ask: Ask) -> None:
         ask("nlp", "predict", "sentiment")
     with pytest.raises(UsageError, match="says no `published`"):
         ask("news", "score", "Borsa yükseldi", "--record")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nlp", "predict", "sentiment", "Borsa", "--model", ""),
+        ("nlp", "evaluate", "sentiment", "mine.csv", "--model", " "),
+        ("news", "score", "Borsa yükseldi", "--model", ""),
+    ],
+)
+def test_a_model_without_a_name_is_not_the_default(ask: Ask, words: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="--model is empty"):
+        ask(*words)
+
+
+@pytest.mark.parametrize("until", ["dün", "31.05.2024", "2024-02-31", "2024-05-31T12:00"])
+def test_a_day_that_is_none_is_told_before_a_model_is_trained(ask: Ask, until: str) -> None:
+    with pytest.raises(UsageError, match="--until"):
+        ask("nlp", "train", "sentiment", "none.csv", "--until", until)
+
+
+def test_another_model_scores_headlines(ask: Ask) -> None:
+    (one,) = ask("news", "score", "Borsa yükseldi", "--model", "builtin:fast")["results"]
+    assert one["model"].startswith("sentiment-fast-")
+    with pytest.raises(UsageError, match="'builtin:other'"):
+        ask("news", "score", "Borsa yükseldi", "--model", "builtin:other")
+
+
+def test_arguments_in_another_encoding_are_read_and_written(ask: Ask) -> None:
+    told = "Şirket kârı arttı".encode("cp1254").decode("utf-8", "surrogateescape")
+    (one,) = ask("news", "score", told)["results"]
+    assert one["text"] == "Şirket kârı arttı"
+    ask("nlp", "predict", "sentiment", told)
+    ask("nlp", "predict", "entities", "Garanti\udcff Bankası")
+    assert "Şirket" in ask("nlp", "predict", "sentiment", told, text=True)
