@@ -7,8 +7,10 @@ counts once, from its newest report on, however many wires retell it.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -30,20 +32,26 @@ HALF_LIFE_MS: Final[Mapping[str | None, int]] = {
 LIVES: Final = 6
 """Half-lives after which a score is dropped: less than 1/64 of it is left."""
 
+_FORGET_EVERY: Final = 64
+"""Rows between two looks for what has faded: what has is passed over in between."""
+
 LONGEST_MS: Final = LIVES * max(HALF_LIFE_MS.values())
 """Warm-up: a row whose history reaches back so far does not depend on when the history began."""
 
 
+_Place = tuple[int, tuple[str, str, str], float, float]
+
+
 @dataclass(frozen=True)
-class _Live:
+class _Report:
     time_ms: int
     order: tuple[str, str, str]
     weight: float
     impact: float
     half_life_ms: int
 
-    @property
-    def place(self) -> tuple[int, tuple[str, str, str], float, float]:
+    @cached_property
+    def place(self) -> _Place:
         """Where it stands among others, whatever came in first."""
         return self.time_ms, self.order, self.weight, self.impact
 
@@ -75,23 +83,33 @@ class NewsFeatures:
         if wrong or not relevance:
             raise FeatureError(f"relevance {dict(relevance)} cannot be used: weigh each asset above 0 and at most 1")
         self._relevance = dict(relevance)
-        self._live: dict[tuple[str, str], list[_Live]] = {}
+        self._reports: dict[tuple[str, str], list[_Report]] = {}
+        self._close_ms: int | None = None
+        """The close that `_newest` is of; None where it has to be found anew."""
+        self._newest: dict[tuple[str, str], _Report] = {}
+        self._ahead: list[tuple[_Place, tuple[str, str], _Report]] = []
 
     def add(self, event_time: int, score: HeadlineScore) -> None:
         """Take in a score that may be used from its event time on; in any order, repeated or not."""
         weight = self._relevance.get(score.asset)
         if weight is None:
             return
-        found = _Live(
+        found = _Report(
             event_time,
             (score.asset, score.headline, score.model),
             weight * score.confidence,
             score.impact,
             HALF_LIFE_MS[score.horizon],
         )
-        reports = self._live.setdefault((score.asset, score.story), [])
-        if found not in reports:
-            reports.append(found)
+        story = (score.asset, score.story)
+        reports = self._reports.setdefault(story, [])
+        if found in reports:
+            return
+        reports.append(found)
+        if self._close_ms is not None and event_time > self._close_ms:
+            heapq.heappush(self._ahead, (found.place, story, found))
+        else:
+            self._close_ms = None
 
     def at(self, close_ms: int) -> NDArray[np.float64]:
         """Return the row of a bar that closes at `close_ms`, shape (2,): `snews_impact` and `snews_conf`.
@@ -101,12 +119,14 @@ class NewsFeatures:
         one of them is right, were they independent. Both are 0 where there is no news. What lies in the future at
         `close_ms` is left for later.
         """
+        self._go_to(close_ms)
         total = weights = 0.0
         wrong = 1.0
-        for one in sorted(self._newest(close_ms), key=lambda one: one.place):
+        for one in self._newest.values():
             age = close_ms - one.time_ms
             if age > LIVES * one.half_life_ms:
                 continue
+            # Scalar powers in one order: the same bits however many bars are asked for at once.
             weight = one.weight * 0.5 ** (age / one.half_life_ms)
             total += weight * one.impact
             weights += weight
@@ -115,23 +135,28 @@ class NewsFeatures:
 
     def forget(self, close_ms: int) -> None:
         """Drop what no later bar can see."""
-        kept: dict[tuple[str, str], list[_Live]] = {}
-        for key, reports in self._live.items():
-            known = [one for one in reports if one.time_ms <= close_ms]
-            newest = max(known, key=lambda one: one.place, default=None)
-            seen = [] if newest is None or close_ms - newest.time_ms > LIVES * newest.half_life_ms else [newest]
-            if left := seen + [one for one in reports if one.time_ms > close_ms]:
-                kept[key] = left
-        self._live = kept
+        self._go_to(close_ms)
+        seen = {story: one for story, one in self._newest.items() if close_ms - one.time_ms <= LIVES * one.half_life_ms}
+        self._newest = seen
+        self._reports = {story: [one] for story, one in seen.items()}
+        for _, story, one in self._ahead:
+            self._reports.setdefault(story, []).append(one)
 
-    def _newest(self, close_ms: int) -> list[_Live]:
-        """Return the newest report of each story that was known at a close; which came in first does not matter."""
-        found = []
-        for reports in self._live.values():
-            known = [one for one in reports if one.time_ms <= close_ms]
-            if known:
-                found.append(max(known, key=lambda one: one.place))
-        return found
+    def _go_to(self, close_ms: int) -> None:
+        """Find the newest report of each story that was known at a close, in the order of their places.
+
+        Which came in first does not matter. From one close to a later one only what came in between is looked at.
+        """
+        if self._close_ms is None or close_ms < self._close_ms:
+            self._newest, self._ahead = {}, []
+            for story, reports in self._reports.items():
+                self._ahead += [(one.place, story, one) for one in reports]
+            heapq.heapify(self._ahead)
+        self._close_ms = close_ms
+        while self._ahead and self._ahead[0][2].time_ms <= close_ms:
+            _, story, one = heapq.heappop(self._ahead)
+            self._newest.pop(story, None)
+            self._newest[story] = one
 
 
 def news_rows(
@@ -157,7 +182,8 @@ def news_rows(
             fold.add(*waiting[place])
             place += 1
         rows[row] = fold.at(close)
-        fold.forget(close)
+        if row % _FORGET_EVERY == 0:
+            fold.forget(close)
     return rows
 
 
