@@ -26,7 +26,7 @@ from tests.fakes.learners import (
     short_spec,
     tick,
 )
-from tests.fakes.models import STEP_MS, bar_events
+from tests.fakes.models import STEP_MS, bar_events, random_bars
 
 from kalibre.bars.calendars import get_calendar
 from kalibre.core.bars import Bars, concat
@@ -533,3 +533,43 @@ def test_the_online_learner_finds_what_is_planted_in_the_takers_volume() -> None
 
     assert edge(bars) > 0.004
     assert edge(replace(bars, taker_buy_volume=None)) < 0.002, "planted: without that column there is nothing to find"
+
+
+# --- news -------------------------------------------------------------------------------------------------------------
+
+
+def test_news_are_seen_by_who_names_no_columns_where_the_settings_say_so() -> None:
+    bars = random_bars(300, news=True)
+    asked, *_ = diary(bar_events(bars), spec=WHOLE, news=True)
+    spec = WHOLE.widened(taker=False, news=True)
+    assert {"snews_impact", "snews_conf"} <= set(spec.names)
+    assert np.array_equal([moment.row for moment in asked], FeatureEngine(spec).batch(bars), equal_nan=True)
+    assert host(Diary, spec=WHOLE, news=True).series[SERIES].seat.columns == spec.names
+    assert host(Diary, spec=WHOLE).series[SERIES].seat.columns == WHOLE.names
+    assert host(Diary, news=True).series[SERIES].seat.columns == short_spec().names, (
+        "who is told its columns sees those"
+    )
+    assert host(Diary, spec=WHOLE, news=True).version != host(Diary, spec=WHOLE).version
+
+
+def test_the_online_learner_finds_what_is_planted_in_the_news() -> None:
+    walk = random_bars(6_000, seed=8)
+    ahead = np.zeros(len(walk))
+    ahead[:-4] = np.log(walk.close[4:] / walk.close[:-4])
+    noise = np.random.default_rng(3).normal(0, 1.0, len(walk))
+    impact = np.tanh(ahead / ahead.std() * 0.6 + noise)
+    bars = replace(walk, news_impact=impact, news_conf=np.abs(impact))
+
+    def edge(*, news: bool) -> float:
+        settings = Settings(
+            market={"symbols": ["BTCUSDT"], "timeframe": "15m"},  # type: ignore[arg-type]
+            model={"horizon_bars": 4},  # type: ignore[arg-type]
+            features={"news": news},  # type: ignore[arg-type]
+        )
+        told = outcomes(play(learner_projection("online", settings), bar_events(bars)))
+        recent = [told[time] for time in sorted(told)[-2_000:]]
+        loss = [-math.log(one.p_up if one.went_up else 1.0 - one.p_up) for one in recent]
+        return math.log(2.0) - sum(loss) / len(loss)
+
+    assert edge(news=True) > 0.03
+    assert edge(news=False) < 0.005, "planted: without the news there is nothing to find"
