@@ -14,6 +14,7 @@ from typing import Any
 from kalibre.core.errors import UsageError
 from kalibre.language.base import TASKS
 from kalibre.language.bundle import MANIFEST, LanguageBundle, open_bundle, shipped
+from kalibre.language.encoder.foundations import GEMMA
 from kalibre.language.encoder.hub import is_hub_id
 
 
@@ -36,6 +37,11 @@ def load(task: str, model: str = "builtin:fast") -> Any:
     """
     if task not in TASKS:
         raise UsageError(f"task {task!r} is unknown: choose one of {', '.join(TASKS)}")
+    if model == GEMMA:
+        raise UsageError(
+            f"model {model!r} ships with no trained head (its weights come under terms of their own): train one with "
+            f"`kalibre nlp train {task} FILE --family encoder --encoder {model}`, and name its folder"
+        )
     if model.startswith("builtin:"):
         return _shipped(task, model.removeprefix("builtin:"))
     folder = Path(model).expanduser()

@@ -66,7 +66,8 @@ def train(
     ModelError
         If nothing is learnt.
     """
-    base = foundation("answering", encoder) if isinstance(encoder, str) else encoder
+    read = (text for one in examples for text in (one.question, one.context))
+    base = foundation("answering", encoder, read) if isinstance(encoder, str) else encoder
     codec, length = base.codec, min(base.length, LONGEST)
     learn, kept = _apart(examples, share, seed)
     others = wrong_passages(examples)

@@ -71,7 +71,7 @@ def fit(
     ModelError
         If it learns nothing, or collapses onto some of the classes.
     """
-    base = foundation(task, encoder) if isinstance(encoder, str) else encoder
+    base = foundation(task, encoder, texts) if isinstance(encoder, str) else encoder
     codec, length = base.codec, min(base.length, LONGEST)
     rows = [
         Example(ids=codec.windows(readable(text), length=length)[0].ids, label=label)

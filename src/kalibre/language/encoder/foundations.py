@@ -1,14 +1,15 @@
-"""What a task is fine-tuned from, and what the result runs on: the project's encoder, or one of a hub.
+"""What a task is fine-tuned from, and what the result runs on: the project's encoder, one of a hub, or Gemma's extra.
 
-Both make networks for `heads.tune` and turn the tuned one into plain files; a task's `encoder.py` does not know which
-it has. From the project's encoder comes an int8 ONNX file, which needs no torch; from a hub's, its folder.
+All make networks for `heads.tune` and turn the tuned one into plain files; a task's `encoder.py` does not know which
+it has. From the project's encoder comes an int8 ONNX file, which needs no torch; from a hub's, its folder; from Gemma,
+adapters that go with weights from elsewhere.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +35,7 @@ from kalibre.language.encoder.session import Session
 
 WEIGHTS_FILE, TOKENIZER_FILE, GRAPH_FILE = "encoder.safetensors", "tokenizer.model", "model.onnx"
 SETTINGS_FILE = "settings.json"
+GEMMA, GEMMA_FILE = "builtin:gemma", "gemma.safetensors"
 SHIPPED = WEIGHTS / "encoder"
 """Where the pretrained encoder lies when one has been trained: safetensors and tokenizer."""
 
@@ -151,7 +153,7 @@ class HubFoundation:
         return open_tokenizer(self.model)
 
 
-def foundation(task: str, encoder: str | Path = "builtin:encoder") -> Foundation:
+def foundation(task: str, encoder: str | Path = "builtin:encoder", texts: Iterable[str] = ()) -> Foundation:
     """Return what a task is fine-tuned from.
 
     Parameters
@@ -159,7 +161,10 @@ def foundation(task: str, encoder: str | Path = "builtin:encoder") -> Foundation
     task
         One of `TASKS`.
     encoder
-        `builtin:encoder`; a folder that `pretrain` wrote (safetensors and tokenizer) or of transformers; a hub id.
+        `builtin:encoder`; `builtin:gemma`; a folder that `pretrain` wrote (safetensors and tokenizer) or of
+        transformers; a hub id.
+    texts
+        What it will be tuned on: Gemma keeps the pieces of these beside its usual ones, the others keep all.
 
     Raises
     ------
@@ -168,6 +173,11 @@ def foundation(task: str, encoder: str | Path = "builtin:encoder") -> Foundation
     ModelError
         If it cannot be read.
     """
+    if str(encoder) == GEMMA:
+        # The extra is the only part under terms of its own: nothing of it is read unless it is asked for.
+        from kalibre.language.gemma.foundation import foundation as gemma
+
+        return gemma(texts)
     folder = SHIPPED if str(encoder) == "builtin:encoder" else Path(encoder).expanduser()
     if (folder / WEIGHTS_FILE).is_file():
         _need_torch()
@@ -257,6 +267,10 @@ def runner(bundle: LanguageBundle, *, threads: int = 1) -> Runner:
     length = settings_of(bundle)["length"]
     if GRAPH_FILE in bundle.files:
         return _OnnxRunner(bundle.file(GRAPH_FILE), bundle.file(TOKENIZER_FILE), length, threads)
+    if GEMMA_FILE in bundle.files:
+        from kalibre.language.gemma.foundation import GemmaRunner
+
+        return GemmaRunner(bundle.file(GEMMA_FILE), length)
     return _HubRunner(
         bundle.task, {name: content for name, content in bundle.files.items() if name != SETTINGS_FILE}, length
     )

@@ -64,7 +64,7 @@ class Tuning:
     seeds
         Runs; the best by the metric is kept, and all are told.
     minutes
-        End after this many, whatever was reached.
+        End after this many, whatever was reached; the rate has fallen by then.
     device
         Of torch; the GPU where there is one.
     """
@@ -157,10 +157,10 @@ def tune(
     until = None if tuning.minutes is None else time.monotonic() + 60 * tuning.minutes
     for seed in tuning.seeds:
         made = network(seed)
-        run = _Run(made, examples, tuning, seed)
+        run = _Run(made, examples, tuning, seed, until)
         stale, own_best = 0, -math.inf
         for epoch in range(tuning.epochs):
-            loss = run.epoch(until)
+            loss = run.epoch()
             found = metric(made)
             point = {"seed": seed, "epoch": epoch, "loss": round(loss, 4), "metric": round(found, 4)}
             rounds.append(point)
@@ -186,9 +186,12 @@ def tune(
 class _Run:
     """One seed: optimiser, order of the examples, rate."""
 
-    def __init__(self, network: Network, examples: Sequence[Example], tuning: Tuning, seed: int) -> None:
+    def __init__(
+        self, network: Network, examples: Sequence[Example], tuning: Tuning, seed: int, until: float | None
+    ) -> None:
         import torch
 
+        self._began, self._until = time.monotonic(), until
         self._network, self._examples, self._tuning = network, examples, tuning
         self._order = np.random.default_rng(seed)
         torch.manual_seed(seed)
@@ -216,11 +219,11 @@ class _Run:
         self._labels = [label for example in examples for label in _labels(example)]
         self._weights: Any = None
 
-    def epoch(self, until: float | None = None) -> float:
+    def epoch(self) -> float:
         """Go over the examples once, in batches of like length, or until the clock says so; return the mean loss."""
         import torch
 
-        batch = self._tuning.batch
+        batch, until = self._tuning.batch, self._until
         order = self._order.permutation(len(self._examples))
         losses: list[Any] = []
         self._network.train(True)
@@ -237,7 +240,7 @@ class _Run:
     def _advance(self, batch: list[Example]) -> Any:
         import torch
 
-        share = self._step / self._steps
+        share = self._share()
         warmup = self._tuning.warmup
         rise = share / warmup if share < warmup else max(0.05, (1 - share) / (1 - warmup))
         for group, height in zip(self._optimiser.param_groups, self._heights, strict=True):
@@ -256,6 +259,14 @@ class _Run:
         self._optimiser.zero_grad(set_to_none=True)
         self._step += 1
         return loss.detach()
+
+    def _share(self) -> float:
+        """Return how much of the run is over: by its steps, or by the clock where that ends it sooner."""
+        by_steps = self._step / self._steps
+        if self._until is None:
+            return by_steps
+        by_clock = (time.monotonic() - self._began) / max(self._until - self._began, 1e-9)
+        return min(1.0, max(by_steps, by_clock))
 
     def _loss(self, logits: Any, batch: list[Example]) -> Any:
         import torch
