@@ -19,6 +19,7 @@ def main() -> None:
     found = sets.texts_by_hash()
     texts = [found[row["hash"]] for row in rows]
     card = {
+        "trained_until": "2026-06-12",
         "trained_on": "1,126 Turkish headlines, broker sentences and forum comments labelled by the project "
         "(docs/labelling-guide.md), two passes by language models; the texts are not shipped",
         "limits": "Turkish only; learnt from how headlines are worded, not from how long prices moved",
