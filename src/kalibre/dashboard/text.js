@@ -9,13 +9,43 @@ import { may } from "./store.js";
 const FAINT = 0.15;
 let read = null;
 let answered = null;
-let problem = "";
+const problems = { read: "", ask: "" };
 let busy = false;
+
+// What a model or the server says of why it says nothing, in the reader's language; what is not known here shows as it came.
+const REASONS = [
+  [/^empty$/, "empty"],
+  [/^no words$/, "no_words"],
+  [/^language$/, "language"],
+  [/^(binary|not text)/, "not_text"],
+  [/^too long/, "too_long"],
+  [/^addresses a model/, "instruction"],
+  [/^unsure$/, "unsure"],
+  [/^unsure: .*?(\d+)%, (\d+)%/, "unsure_answer"],
+  [/^no passage/, "no_passage"],
+  [/^the question holds no word/, "no_question"],
+  [/^there are no passages/, "no_index"],
+  [/^endpoint could not tell/, "unsure"],
+  [/^endpoint refused/, "refused"],
+  [/^budget spent/, "budget"],
+  [/^endpoint/, "endpoint"],
+];
+
+function reason(why) {
+  if (!why) return "–";
+  for (const [form, key] of REASONS) {
+    const found = form.exec(why);
+    if (found) return t(`why.${key}`, { likely: found[1], needed: found[2] });
+  }
+  return why;
+}
 
 export async function readText() {
   const text = byId("text-in").value;
-  if (!text.trim()) return say(t("text.empty"));
-  await work(async () => {
+  if (busy) return;
+  if (!text.trim()) return say("read", t("text.empty"));
+  read = null;
+  await work("read", async () => {
     const [sentiment, entities, scored] = await Promise.all([
       send("/nlp/sentiment", { text }),
       send("/nlp/entities", { text }),
@@ -33,37 +63,43 @@ export async function readText() {
 
 export async function askText() {
   const question = byId("text-question").value;
-  if (!question.trim()) return say(t("text.no_question"));
+  if (busy) return;
+  if (!question.trim()) return say("ask", t("text.no_question"));
   const text = byId("text-in").value;
-  const passages = byId("text-here").checked && text.trim() ? [{ text, title: t("text.pasted") }] : null;
-  await work(async () => {
+  const here = byId("text-here").checked;
+  if (here && !text.trim()) return say("ask", t("text.empty"));
+  const passages = here ? [{ text, title: t("text.pasted") }] : null;
+  answered = null;
+  await work("ask", async () => {
     answered = await send("/nlp/answer", passages ? { question, passages } : { question });
   });
 }
 
-async function work(what) {
+async function work(part, what) {
   busy = true;
-  problem = "";
+  problems[part] = "";
   renderText();
   try {
     await what();
   } catch (error) {
-    problem = error.message;
+    problems[part] = reason(error.message);
   } finally {
     busy = false;
     renderText();
   }
 }
 
-function say(text) {
-  problem = text;
+function say(part, text) {
+  problems[part] = text;
   renderText();
 }
 
 export function renderText() {
   const allowed = may("predict");
   for (const id of ["text-read", "text-ask"]) byId(id).disabled = busy || !allowed;
-  byId("text-problem").textContent = problem || (allowed ? "" : t("log_in_first"));
+  byId("text").setAttribute("aria-busy", String(busy));
+  byId("text-problem").textContent = problems.read || (allowed ? "" : t("log_in_first"));
+  byId("text-ask-problem").textContent = problems.ask;
   put(byId("text-out"), [read && h("div", { "data-key": "read" }, verdict(), marked(), assets(), models())].filter(Boolean));
   put(byId("text-answer"), [answered && answerOf(answered)].filter(Boolean));
 }
@@ -84,7 +120,7 @@ function verdict() {
           h("span", { class: "share" }, t(`mood.${name}`), " ", h("b", null, percent(sentiment.probabilities[place], 0))),
         )
       : null,
-    sentiment.abstained ? h("span", { class: "note" }, sentiment.abstained) : null,
+    sentiment.abstained ? h("span", { class: "note" }, reason(sentiment.abstained)) : null,
   );
 }
 
@@ -125,9 +161,11 @@ function marked() {
 }
 
 function assets() {
-  const { score } = read;
-  if (score.impact === null) return h("p", { class: "note" }, t("text.no_score", { why: score.abstained ?? "–" }));
-  const rows = score.asset === null ? [] : [{ asset: score.asset, impact: score.impact }, ...score.also];
+  const { score, sentiment } = read;
+  // An article is no headline and has no score, but the sentiment names assets in it.
+  const whole = score.impact === null && sentiment.label !== null ? sentiment.assets : [];
+  if (score.impact === null && !whole.length) return h("p", { class: "note" }, t("text.no_score", { why: reason(score.abstained) }));
+  const rows = whole.length ? whole : score.asset === null ? [] : [{ asset: score.asset, impact: score.impact }, ...score.also];
   if (!rows.length) return h("p", { class: "note" }, t("text.no_asset"));
   return h(
     "ul",
@@ -147,7 +185,7 @@ function assets() {
 const models = () => h("p", { class: "note" }, t("text.models", { models: read.models.join(", ") }));
 
 function answerOf(found) {
-  if (found.text === null) return h("p", { class: "note" }, t("text.abstained", { why: found.abstained ?? "–" }));
+  if (found.text === null) return h("p", { class: "note" }, t("text.abstained", { why: reason(found.abstained) }));
   const letters = characters(found.passage.text);
   const before = letters.slice(Math.max(0, found.start - 220), found.start).join("");
   const after = letters.slice(found.end, found.end + 220).join("");
@@ -171,7 +209,13 @@ function answerOf(found) {
 
 // The tab is the address: #text shows it, any other place shows the hub.
 export function showTab() {
-  document.body.dataset.view = location.hash === "#text" ? "text" : "hub";
+  const shown = location.hash === "#text";
+  document.body.dataset.view = shown ? "text" : "hub";
+  const link = document.querySelector('.jump a[href="#text"]');
+  if (!shown) return link.removeAttribute("aria-current");
+  link.setAttribute("aria-current", "page");
+  // On a phone the bar is wider than the screen: whoever is here sees where.
+  link.parentElement.scrollTo({ left: link.offsetLeft - link.parentElement.clientWidth / 2 });
 }
 
 export function listenText() {

@@ -48,6 +48,7 @@ _FAMILIES = {
     "theme": {"auto", "light", "dark"},
     "action": {"ENTRY", "EXIT", "HOLD"},
     "link": {"linked", "lost", "refused", "trouble"},
+    "why": set(re.findall(r"""/, "(\w+)"\]""", SCRIPTS["text.js"])),
     "history_note": {"accuracy", "loss", "reward"},
 }
 
