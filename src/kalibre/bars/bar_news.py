@@ -18,10 +18,11 @@ from kalibre.bars.calendars import Calendar
 from kalibre.bars.news import LONGEST_MS, news_rows
 from kalibre.core.clock import Clock
 from kalibre.core.events import BarClosed, Event, new_event, series_key
-from kalibre.core.protocols import FloatArray
+from kalibre.core.protocols import FloatArray, HeardSource
 from kalibre.core.text_events import HeadlineScore
 from kalibre.log.protocol import EventLog, Reader
 
+WRITER_OF_NEWS = "news"
 _KIND = "headline_score"
 _CHUNK = 5_000
 
@@ -37,6 +38,12 @@ def knows_no_future(event_time: int, score: HeadlineScore) -> bool:
     (False, True)
     """
     return score.trained_until_ms is not None and score.trained_until_ms <= event_time
+
+
+def hear(log: EventLog, source: object) -> None:
+    """Bring in what a source's own log knew of headlines, so that its bars are stamped here as they were there."""
+    if isinstance(source, HeardSource) and (told := source.headlines()):
+        log.append(told, writer=WRITER_OF_NEWS)
 
 
 class KnownNews:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from kalibre.bars.bar_news import hear
 from kalibre.bars.calendars import Calendar, get_calendar
 from kalibre.bars.funding import fetch_funding
 from kalibre.bars.gaps import closed_market
@@ -84,6 +85,7 @@ def ingest_history(
         raise UsageError(f"the range ends at {end_ms}, not after its start {start_ms}: put the earlier time first")
     market = get_calendar(calendar) if isinstance(calendar, str) else calendar
     report = IngestReport(symbol, timeframe, source.name)
+    hear(log, source)
     if not refresh:
         report.notes += _passed_over(log, symbol, timeframe, start_ms, end_ms)
     for start, end, until in _ranges(log, symbol, timeframe, start_ms, end_ms, refresh=refresh):

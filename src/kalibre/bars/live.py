@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kalibre.bars.action_search import WRITER
+from kalibre.bars.bar_news import hear
 from kalibre.bars.calendars import Calendar, get_calendar
 from kalibre.bars.checks import Verdict
 from kalibre.bars.live_funding import FundingWatch
@@ -250,6 +251,7 @@ async def ingest_live(
     if not symbols:
         raise UsageError("no symbol was given to ingest: name at least one, for example BTCUSDT")
     options = settings or LiveSettings()
+    hear(log, source)
     market = get_calendar(calendar) if isinstance(calendar, str) else calendar
     ways = {}
     for symbol in dict.fromkeys(symbols):

@@ -94,6 +94,15 @@ class PlayedSource(LiveSource, Protocol):
 
 
 @runtime_checkable
+class HeardSource(Source, Protocol):
+    """A source that also brings the headlines that were recorded beside its bars: another log."""
+
+    def headlines(self) -> Sequence[Event]:
+        """Return `headline` and `headline_score` events as they were recorded, in their order."""
+        ...
+
+
+@runtime_checkable
 class FundedSource(Source, Protocol):
     """A source that also knows what holding a perpetual future cost."""
 

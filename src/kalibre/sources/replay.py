@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from kalibre.core.bars import Bars, concat, without_news
 from kalibre.core.clock import PlayedClock, to_text
 from kalibre.core.errors import SourceError, UnknownSymbolError, UsageError
-from kalibre.core.events import BarClosed, Funding, series_key
+from kalibre.core.events import BarClosed, Event, Funding, series_key
 from kalibre.core.protocols import FundedSource, Source, SourceBar
 from kalibre.core.timeframe import timeframe_ms
 from kalibre.sources.base import check_range, chunks, span_of
@@ -255,6 +255,15 @@ class Replay:
         for bar in part.between(None if since_ms is None else since_ms + 1, None):
             item = SourceBar(symbol=symbol, timeframe=timeframe, bar=bar, provenance="replayed")
             yield bar.open_time + step_ms, symbol, item
+
+    def headlines(self) -> list[Event]:
+        """Return the headlines and scores of the log that is played; nothing where bars are played from elsewhere."""
+        if not self._log_url:
+            return []
+        from kalibre.log import open_log
+
+        with open_log(self._log_url) as log:
+            return log.read(kinds={"headline", "headline_score"}, newest_revision=True)
 
     def _series(self, symbol: str, timeframe: str) -> Bars:
         """Return what is played, read once: a reader asks for missing bars again and again."""

@@ -28,6 +28,7 @@ from kalibre.core.events import BarClosed, Event, encode_payload, new_event
 from kalibre.core.text_events import HeadlineScore
 from kalibre.log import open_log
 from kalibre.log.protocol import EventLog
+from kalibre.sources import open_source
 
 CLOCK = ManualClock(10**13)
 ALWAYS = get_calendar("24/7")
@@ -211,6 +212,19 @@ def _line(log: EventLog) -> Timeline:
     for event in log.read(kinds={"bar"}):
         line.take(event)
     return line
+
+
+def test_a_replay_of_another_log_is_stamped_as_that_was(log: EventLog, tmp_path: Path) -> None:
+    told = [said(WALK[20].open_time + 1, "a"), said(WALK[40].open_time + 7, "b", -0.3)]
+    log.append(told, writer="news")
+    ingest(log, WALK)
+    url = f"sqlite:///{tmp_path / 'other.sqlite'}"
+    source = open_source("replay", log_url=f"sqlite:///{tmp_path / 'log.sqlite'}")
+    with open_log(url) as other:
+        for _ in range(2):
+            ingest_history(other, source, "X", "15m", calendar="24/7", clock=CLOCK)
+        assert np.array_equal(columns(load_bars(other, "X", "15m")), columns(load_bars(log, "X", "15m")))
+        assert len(other.read(kinds={"headline_score"})) == 2
 
 
 def test_asking_for_older_bars_reads_older_scores(log: EventLog) -> None:
