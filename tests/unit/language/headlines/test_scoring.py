@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
+import threading
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -207,3 +211,48 @@ def test_assets_outside_the_universe_are_not_scored() -> None:
     scorer = BuiltinScorer(Saying(_sentiment(assets=assets)), load("horizon"), ["XAU"])
     (score,) = scorer.score(["a b"])
     assert (score.asset, score.impact, score.also) == ("XAU", -0.4, ())
+
+
+def test_a_cache_that_another_process_is_just_opening_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE started (n INTEGER)")
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM started").fetchall()
+        ends = threading.Timer(0.3, lambda: other.execute("COMMIT"))
+        ends.start()
+        with closing(ScoreCache(path)) as cache:
+            assert score_headlines(FEED[:1], scorer=Counting(), cache=cache)[0].impact is not None
+        ends.join()
+
+
+_KILLED = """
+import sys
+import threading
+from pathlib import Path
+from tests.unit.language.headlines.test_scoring import Counting
+from kalibre.language.headlines.cache import ScoreCache
+from kalibre.language.headlines.scoring import scored
+cache, number = ScoreCache(Path(sys.argv[1])), 0
+while True:
+    scored([f"Borsa {number} puan"], scorer=Counting(), cache=cache)
+    print(number, flush=True)
+    number += 1
+"""
+
+
+@pytest.mark.fault
+def test_a_cache_survives_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    with subprocess.Popen(
+        [sys.executable, "-c", _KILLED, str(path)], cwd=Path(__file__).parents[4], stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if int(line) == 200:
+                break
+        running.kill()
+    scorer = Counting()
+    results = scored([f"Borsa {n} puan" for n in range(201)], scorer=scorer, cache=ScoreCache(path))
+    assert {reuse for _, reuse in results} == {"exact"}
+    assert scorer.asked == []
