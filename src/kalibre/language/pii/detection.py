@@ -13,7 +13,8 @@ from typing import Literal
 import msgspec
 
 from kalibre.language.pii.checksums import iban_length, is_card, is_iban, is_tckn, is_vkn
-from kalibre.language.text.casing import fold, lower
+from kalibre.language.pii.plates import plates
+from kalibre.language.text.casing import fold
 
 Kind = Literal["TCKN", "VKN", "IBAN", "CARD", "PHONE", "EMAIL", "PLATE", "HANDLE"]
 KINDS: tuple[Kind, ...] = ("EMAIL", "IBAN", "CARD", "TCKN", "PHONE", "VKN", "PLATE", "HANDLE")
@@ -68,11 +69,6 @@ _PHONE = re.compile(
     ){_NO_MORE}""",
     re.VERBOSE,
 )
-_PLATE = re.compile(
-    r"(?<![\w.,/%+-])(?P<city>0[1-9]|[1-7][0-9]|8[01])(?P<s>[ \u00a0-]?)(?P<letters>[A-PR-VYZa-pr-vyz]{1,3})(?P=s)"
-    r"(?P<number>[0-9]{2,5})(?![\w]|[.,/-][0-9]|[ \u00a0]?[%₺$€]|[ ](?:TL|USD|EUR|lira|dolar)\b)"
-)
-_PLATE_DIGITS = {1: (4, 5), 2: (3, 4), 3: (2, 3)}
 _HANDLE = re.compile(r"(?<![\w.+%-])@[^\W\d][\w.]{0,28}[\w](?:@\w+)*")
 
 _AROUND, _BEHIND = 48, 26
@@ -90,22 +86,12 @@ _PHONE_WORDS = _words(
     "mobil", "faks", "fax", "phone", r"\bsms", "cagri merkezi", r"\bhat",
 )  # fmt: skip
 _CARD_WORDS = _words("kart", "card", "visa", "master", "troy", "amex", "cvv", "cvc", "son kullanma")
-_PLATE_BEFORE = re.compile(r"(?:plaka|ruhsat)\w{0,10}(?: no\w{0,8})?\W{0,3}$")
-_PLATE_BEHIND = re.compile(r"\W{0,2}(?:plaka|numaralı araç|araç|otomobil|kamyon|minibüs)", re.IGNORECASE)
 _OTHER_WORDS = _words(
     "siparis", "fatura", "takip (?:no|numara|kod)", "referans", r"\bref\b", "barkod", "kargo", "dekont",
     "islem no", "seri no", "irsaliye", "sozlesme no", "police", r"\bisin\b", "dosya no", "urun kodu", "stok",
     "parca no", "evrak", "abone no", "sicil", "karar no", "esas no", "kayit no", "hesap no", "belge no", "sayac",
     "imei", "order", "invoice", "tracking", "adet", r"\bid\b",
 )  # fmt: skip
-_NO_PLATE = frozenset(
-    """
-    TL USD EUR GBP TRY JPY KG GB MB TB KM CM MM ML LT AY GUN YIL BIN MLN MN NO LOT VE VB MW KW KWH HZ BAR YAS GR
-    TON DK SA SN PRO MAX GEN OCA SUB MAR NIS MAY HAZ TEM AGU EYL EKI KAS ARA JAN FEB APR JUN JUL AUG SEP OCT NOV
-    DEC PT BP HP LE LA DE DA TO OF IN MHZ GHZ MAH VS YY KDV HA DPI PPM RPM FPS CC DB ILE BU
-    """.split()
-)
-_MONTHS = frozenset("OCA SUB MAR NIS MAY HAZ TEM AGU EYL EKI KAS ARA JAN FEB APR JUN JUL AUG SEP OCT NOV DEC".split())
 
 
 def find(text: str, kinds: tuple[Kind, ...] = KINDS) -> list[Pii]:
@@ -262,21 +248,6 @@ def _phones(text: str) -> Places:
 _NOT_PHONE = re.compile(f"{_OTHER_WORDS.pattern}|{_VKN_WORDS.pattern}")
 
 
-def _plates(text: str) -> Places:
-    found: Places = []
-    for one in _PLATE.finditer(text):
-        letters, digits = one["letters"], one["number"]
-        said = _PLATE_BEFORE.search(_before(text, one.start())) or _PLATE_BEHIND.match(text, one.end())
-        if said and said.re is _PLATE_BEHIND and letters.upper() in _NO_PLATE and "plaka" not in lower(said[0]):
-            said = None  # `21 bin 244 otomobil`
-        least, most = _PLATE_DIGITS[len(letters)]
-        word = letters in _NO_PLATE and (one["s"] != "-" or letters in _MONTHS)
-        usual = least <= len(digits) <= most and letters.isupper() and not word
-        if said or usual:
-            found.append((one.start(), one.end(), 1.0 if said else 0.7))
-    return found
-
-
 def _handles(text: str) -> Places:
     return [(one.start(), one.end(), 0.9) for one in _HANDLE.finditer(text)] if "@" in text else []
 
@@ -288,6 +259,6 @@ _FINDERS = {
     "TCKN": _tckns,
     "PHONE": _phones,
     "VKN": _vkns,
-    "PLATE": _plates,
+    "PLATE": lambda text: plates(text, _before),
     "HANDLE": _handles,
 }
