@@ -217,8 +217,7 @@ def test_a_cache_that_another_process_is_just_opening_is_waited_for(tmp_path: Pa
     path = tmp_path / "c.sqlite"
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
         other.execute("CREATE TABLE started (n INTEGER)")
-        other.execute("BEGIN")
-        other.execute("SELECT * FROM started").fetchall()
+        other.execute("BEGIN IMMEDIATE")
         ends = threading.Timer(0.3, lambda: other.execute("COMMIT"))
         ends.start()
         with closing(ScoreCache(path)) as cache:
