@@ -1,4 +1,4 @@
-"""Number plates: a province, letters, digits. So is much of ordinary prose (`30 ABD 70`): something has to speak for it.
+"""Number plates: a province, letters, digits. So is much ordinary prose (`30 ABD 70`): something has to speak for it.
 
 What speaks: a word that says plate or vehicle, nothing between the parts, standing alone, a province that other numbers
 seldom are. What speaks against: units, months, classes, code and headings in capitals.
@@ -53,9 +53,8 @@ def plates(text: str, before: Callable[[str, int], str]) -> list[tuple[int, int,
             found.append((one.start(), one.end(), 1.0))
         elif usual and (not word or not one["s"]) and _of_vehicle(text, *one.span()):
             found.append((one.start(), one.end(), 0.9))
-        elif usual and not word and not _may_be_else(letters, digits):
-            if _is_apart(text, one) or _follows(found, one):
-                found.append((one.start(), one.end(), 0.7))
+        elif usual and not word and _is_bare(text, one, found):
+            found.append((one.start(), one.end(), 0.7))
     return found
 
 
@@ -65,17 +64,20 @@ def _of_vehicle(text: str, start: int, end: int) -> bool:
     return _VEHICLE_WORDS.search(around) is not None
 
 
+def _is_bare(text: str, plate: re.Match[str], found: list[tuple[int, int, float]]) -> bool:
+    """Say whether what no word calls a plate is one all the same, as one of a list may be."""
+    if _may_be_else(plate["letters"], plate["number"]):
+        return False
+    return _is_apart(text, plate) or (bool(found) and plate.start() - found[-1][1] <= len(", "))
+
+
 def _may_be_else(letters: str, digits: str) -> bool:
     """Say whether it reads as a class or a unit before a number or year: `10 A 2023`, `12 V 7000`."""
     return len(letters) == 1 and (letters in "ABCDFGKMUVW" or digits[:2] in ("19", "20"))
 
 
-def _follows(found: list[tuple[int, int, float]], plate: re.Match[str]) -> bool:
-    return bool(found) and plate.start() - found[-1][1] <= len(", ")
-
-
 def _is_apart(text: str, plate: re.Match[str]) -> bool:
-    """Say whether what no word calls a plate is one: a number, an acronym and a number are ordinary prose.
+    """Say whether it is set apart from ordinary prose, in which a number, an acronym and a number are no plate.
 
     It is where nothing is between its parts, where it stands alone between marks or line ends, and where its number is
     one that prose seldom has and plates often do: a zero ahead, or Istanbul's.
