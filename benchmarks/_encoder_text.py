@@ -7,12 +7,11 @@ project's own labelled texts with the documents its questions are about.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from benchmarks import _labelled as labelled
 from benchmarks._turkish import (
-    LABELS,
     bist_headlines,
     broker_notes,
     conll,
@@ -23,7 +22,6 @@ from benchmarks._turkish import (
     news,
     notices,
     text_hash,
-    texts_by_hash,
     tweets,
     weak_news,
 )
@@ -61,7 +59,7 @@ class Source:
 
 def sources(most: int | None = None) -> Iterator[Source]:
     """Yield the sources, each capped; `most` caps every one of them further (for smoke runs)."""
-    asked = {row["document_hash"] for row in _labels("questions")}
+    asked = labelled.documents()
 
     def kept(texts: Iterator[str] | list[str], name: str) -> Source:
         cap = min(CAPS.get(name, 10**12), most or 10**12)
@@ -111,21 +109,6 @@ def test_texts() -> list[str]:
                 found[" ".join(tokens)] = None
     for text, _ in (*tweets(), *news()):
         found[text] = None
-    by_hash = texts_by_hash()
-    for name in ("headlines", "entities"):
-        for row in _labels(name):
-            if row["hash"] in by_hash:
-                found[by_hash[str(row["hash"])]] = None
-    for name in ("english_headlines", "mixed_headlines", "other_headlines"):
-        for row in _labels(name):
-            found[str(row["text"])] = None
-    for row in _labels("questions"):
-        found[str(row["question"])] = None
+    for text in (*labelled.named(), *labelled.written()):
+        found[text] = None
     return [text for text in found if text.strip()]
-
-
-def _labels(name: str) -> list[dict[str, object]]:
-    path = LABELS / f"{name}.jsonl"
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -55,7 +55,7 @@ def prepare(tokenizer: Path, home: Path, *, length: int, most: int | None = None
     """Mix, exclude, cut and pack; print how much of each source stays."""
     from benchmarks._encoder_text import TWICE, sources, test_texts
 
-    from kalibre.language.encoder.exclusion import exclude, verify
+    from kalibre.language.exclusion import exclude, verify
 
     pieces = Pieces(tokenizer_bytes(tokenizer))
     tests = test_texts()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from benchmarks import _tokenizer_texts as texts
@@ -27,8 +28,11 @@ def main() -> None:
     """Train, measure and save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=WEIGHTS / SHIPPED)
+    parser.add_argument("--record", type=Path, default=texts.RECORD)
     options = parser.parse_args()
-    trained = train(texts.parts())
+    kept = texts.clean()
+    parts = texts.as_parts(kept)
+    trained = train(parts)
     held_out = {"general news": texts.general(), "finance": texts.finance()}
     figures = {name: as_table(compare(found, [("kalibre", trained.tokenizer)])) for name, found in held_out.items()}
     card = {
@@ -42,6 +46,7 @@ def main() -> None:
         "limits": "made for Turkish; other languages fall apart into letters and bytes, and still come back whole",
     }
     folder = save(trained.tokenizer, options.out, card)
+    options.record.write_text(json.dumps(texts.record(kept), separators=(",", ":")) + "\n", encoding="utf-8")
     print(version_of(trained.tokenizer.model), folder, figures)
 
 

@@ -1,18 +1,23 @@
 """What the shipped tokenizer learns from, and what it is scored on: chosen here, for shipping and for the benchmark.
 
 No text that any task is scored on is left in the training texts: a line that holds a test sentence, or almost, loses
-its sentences of that kind, and goes altogether where that is not enough, or where it stands inside a test text.
+its sentences of that kind, and goes altogether where that is not enough, or where it stands inside a test text. What
+the shipped tokenizer did without is recorded by number (`RECORD`), so that labels that come later do not change what it
+is said to have been trained on, and are looked for in that.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
+from typing import Any
 
+from benchmarks import _labelled as labelled
 from benchmarks import _turkish as turkish
 
-from kalibre.language.near import contained, overlap
+from kalibre.language.exclusion import LONG_ENOUGH, standing, without
 from kalibre.language.tokenizer.words import Part
 
 GENERAL, FINANCE = "news_sentences", "broker_daily_notes"
@@ -28,8 +33,10 @@ WEIGHTS = {
 }
 CAPS = {"laws": 100_000}
 """Words: laws would swamp the rest."""
+RECORD = Path(__file__).with_name("tokenizer_lines.json")
+"""Which lines the shipped tokenizer did without, by number: so that what it was trained on is known for good."""
+NEAR = 0.8  # similarity of whole texts that are nearly the same
 _SHORTEST = 24  # characters of a sentence that belongs to somebody
-_LONG = 40  # characters of a line that is looked for inside test texts
 _LAWS_TAKEN = 6  # every so many lines of the laws are looked at, of which the cap then takes its share
 
 
@@ -45,9 +52,7 @@ def test_texts() -> tuple[str, ...]:
     for row in turkish.history_qa("dev"):
         texts += [row["context"], row["question"]]
     texts += [line for document in turkish.corpus(GENERAL) for line in document.split("\n")]
-    for path in sorted(turkish.LABELS.glob("*.jsonl")):
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        texts += [str(row[field]) for row in rows for field in ("text", "question") if field in row]
+    texts += labelled.written()
     return tuple(sorted(set(texts)))
 
 
@@ -67,43 +72,17 @@ def test_sentences() -> tuple[str, ...]:
 @cache
 def test_laws() -> tuple[str, ...]:
     """Return the lines of the laws, and the notices."""
-    lines = {line for text in law_texts() for line in text.split("\n") if len(line) >= _LONG}
+    lines = {line for text in law_texts() for line in text.split("\n") if len(line) >= LONG_ENOUGH}
     return tuple(sorted(lines))
 
 
-def without(texts: Sequence[str], tests: Sequence[str], whole: Sequence[str]) -> list[str]:
-    """Return texts without what stands among the tests, in their place; what is nothing else becomes empty.
-
-    A text that holds one of `tests` loses those of its sentences; one that still holds one, is nearly one, or stands
-    inside a text of `whole` goes altogether.
-    """
-    kept = list(texts)
-    hit = sorted({one.document_index for one in contained(tests, texts)})
-    cut = [(place, sentence) for place in hit for sentence in turkish.sentences(texts[place])]
-    bad = {one.document_index for one in contained(tests, [sentence for _, sentence in cut], 0.5)}
-    left: dict[int, list[str]] = {place: [] for place in hit}
-    for number, (place, sentence) in enumerate(cut):
-        if number not in bad:
-            left[place].append(sentence)
-    again = [" ".join(left[place]) for place in hit]
-    still = {one.document_index for one in contained(tests, again)}
-    for number, place in enumerate(hit):
-        kept[place] = "" if number in still else again[number]
-    places = [place for place, text in enumerate(kept) if text]
-    gone = {places[one.train_index] for one in overlap([kept[place] for place in places], tests)}
-    long = [place for place, text in enumerate(kept) if len(text) >= _LONG]
-    gone |= {long[one.test_index] for one in contained([kept[place] for place in long], whole)}
-    return ["" if place in gone else text for place, text in enumerate(kept)]
-
-
-def leaks(texts: Sequence[str], tests: Sequence[str], whole: Sequence[str]) -> dict[str, int]:
-    """Count test texts that stand in training texts, and training texts that stand in test texts."""
-    long = [text for text in texts if len(text) >= _LONG]
-    return {
-        "exact or near": len(overlap(texts, tests)),
-        "inside a line": len(contained(tests, texts)),
-        "a line inside a test text": len(contained(long, whole)),
-    }
+def leaks(parts: Sequence[Part]) -> dict[str, int]:
+    """Count the training texts that have something in common with what any task is scored on today, by kind."""
+    laws = [text for part in parts if part.name == "laws" for text in part.texts]
+    every = [text for part in parts for text in part.texts]
+    found = standing(every, test_sentences(), test_texts(), near=NEAR)
+    of_laws = standing(laws, test_laws(), law_texts(), near=NEAR)
+    return {kind: count + of_laws.as_dict()[kind] for kind, count in found.as_dict().items()}
 
 
 def _lines(name: str) -> list[str]:
@@ -116,18 +95,69 @@ def _lines(name: str) -> list[str]:
     return lines[::_LAWS_TAKEN] if name == "laws" else lines
 
 
-def parts() -> Iterator[Part]:
-    """Yield the training texts with their weights."""
-    found = {name: _lines(name) for name in WEIGHTS}
-    owners = [name for name, lines in found.items() for _ in lines]
-    clean = without([line for lines in found.values() for line in lines], test_sentences(), test_texts())
-    kept: dict[str, list[str]] = {name: [] for name in WEIGHTS}
-    for name, line in zip(owners, clean, strict=True):
-        if line:
-            kept[name].append(line)
-    kept["laws"] = [line for line in without(kept["laws"], test_laws(), law_texts()) if line]
-    for name, weight in WEIGHTS.items():
-        yield Part(name, kept[name], weight, CAPS.get(name, 0))
+def candidates() -> dict[str, list[str]]:
+    """Return the lines of every source, before any is left out."""
+    return {name: _lines(name) for name in WEIGHTS}
+
+
+def clean() -> dict[str, list[str]]:
+    """Return the lines without what tasks are scored on today, in their place; what is left out is empty."""
+    found = candidates()
+    whole = [line for lines in found.values() for line in lines]
+    left = iter(without(whole, test_sentences(), test_texts(), turkish.sentences, near=NEAR))
+    kept = {name: [next(left) for _ in lines] for name, lines in found.items()}
+    laws = [place for place, line in enumerate(kept["laws"]) if line]
+    again = without([kept["laws"][place] for place in laws], test_laws(), law_texts(), turkish.sentences, near=NEAR)
+    for place, line in zip(laws, again, strict=True):
+        kept["laws"][place] = line
+    return kept
+
+
+def as_parts(kept: Mapping[str, Sequence[str]]) -> list[Part]:
+    """Return lines with their weights, as the trainer takes them."""
+    return [
+        Part(name, [line for line in kept[name] if line], weight, CAPS.get(name, 0)) for name, weight in WEIGHTS.items()
+    ]
+
+
+def record(kept: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Say by number which lines are left out, and of which lines only some sentences are kept."""
+    told: dict[str, Any] = {}
+    for name, lines in candidates().items():
+        pairs = enumerate(zip(lines, kept[name], strict=True))
+        changed = [(place, one, now) for place, (one, now) in pairs if one != now]
+        told[name] = {
+            "lines": len(lines),
+            "without": [place for place, _, now in changed if not now],
+            "cut": {str(place): _taken(turkish.sentences(one), now) for place, one, now in changed if now},
+        }
+    return told
+
+
+def trained() -> list[Part]:
+    """Return what the shipped tokenizer was trained on, from the record of what it did without."""
+    told = json.loads(RECORD.read_text(encoding="utf-8"))
+    kept = candidates()
+    for name, lines in kept.items():
+        if told[name]["lines"] != len(lines):
+            raise SystemExit(f"{name!r} has {len(lines)} lines, {told[name]['lines']} at the time: other shared sets?")
+        for place in told[name]["without"]:
+            lines[place] = ""
+        for place, numbers in told[name]["cut"].items():
+            sentences = turkish.sentences(lines[int(place)])
+            lines[int(place)] = " ".join(sentences[number] for number in numbers)
+    return as_parts(kept)
+
+
+def _taken(sentences: Sequence[str], kept: str) -> list[int]:
+    numbers, at = [], 0
+    for number, sentence in enumerate(sentences):
+        end = at + len(sentence)
+        if kept.startswith(sentence, at) and kept[end : end + 1] in ("", " "):
+            numbers.append(number)
+            at = end + 1
+    assert " ".join(sentences[number] for number in numbers) == kept
+    return numbers
 
 
 def general() -> list[str]:

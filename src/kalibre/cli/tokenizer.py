@@ -111,7 +111,7 @@ def _train(
     def texts(place: str) -> Iterator[str]:
         if not tests:
             return _texts(place)
-        from kalibre.language.encoder.exclusion import exclude
+        from kalibre.language.exclusion import exclude
 
         left = exclude(_texts(place), tests)
         dropped[place] = left.lines_dropped

@@ -3,7 +3,7 @@
 import pytest
 
 from kalibre.core.errors import VerificationError
-from kalibre.language.encoder.exclusion import exclude, verify
+from kalibre.language.exclusion import exclude, standing, verify, without
 
 TESTS = [
     "Örnek Bankası yılın üçüncü çeyreğinde beklentilerin üzerinde kâr açıkladı",
@@ -47,3 +47,41 @@ def test_what_is_clean_stays_as_it_is() -> None:
 def test_verify_names_what_was_left_in() -> None:
     with pytest.raises(VerificationError, match="Örnek Bankası"):
         verify([*CLEAN, "Bugün " + TESTS[0]], TESTS)
+
+
+def test_a_document_of_short_lines_out_of_one_test_text_goes() -> None:
+    planted = "Deneme Holding fabrikasındaki üretimi\niki hafta süreyle durdurdu ve"
+    assert exclude([*CLEAN, planted], TESTS).documents == CLEAN
+    with pytest.raises(VerificationError, match="Deneme Holding"):
+        verify([*CLEAN, planted], TESTS)
+
+
+def cut(text: str) -> list[str]:
+    return [part.strip() for part in text.split(".") if part.strip()]
+
+
+def test_a_text_loses_only_the_sentence_that_is_a_test() -> None:
+    text = f"Hava bugün açık ve güneşli. {TESTS[0]}. Yarın yağmur bekleniyor ve rüzgâr esecek."
+    (left,) = without([text], TESTS, TESTS, cut)
+    assert left == "Hava bugün açık ve güneşli Yarın yağmur bekleniyor ve rüzgâr esecek"
+    assert not standing([left], TESTS).places
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (TESTS[0], "alike"),
+        ("Deneme Holding fabrikasındaki üretimi iki hafta süreyle durdurdu ve çalışanlarına", "inside"),
+        ("Bugün " + TESTS[1] + " " + "Piyasalar ise yatay seyretti ve işlem hacmi düşük kaldı. " * 3, "holding"),
+    ],
+)
+def test_what_stands_how_is_told_and_what_cannot_be_cut_goes(text: str, kind: str) -> None:
+    found = standing([*CLEAN, text], TESTS)
+    assert getattr(found, kind) == {len(CLEAN)}
+    assert without([*CLEAN, text], TESTS, TESTS, lambda whole: [whole]) == [*CLEAN, ""]
+
+
+def test_nothing_to_keep_out_changes_nothing() -> None:
+    assert without(CLEAN, [], [], cut) == CLEAN
+    assert without([], TESTS, TESTS, cut) == []
+    assert standing([], []).as_dict() == {"exact or near": 0, "holding a test text": 0, "inside a test text": 0}
