@@ -2,7 +2,8 @@
 
 A feed of facts, each told once, repeated word for word, dressed up by wires (tags, tails, case, suffixes, synonyms),
 rephrased in ways no table of ours knows, and surrounded by siblings that differ in one number, date, name, negation or
-direction. The true duplicate rate is known by construction. Beside it, in the same run: an exact hash, and likeness
+direction, in the sign or unit of a number, in who does it to whom, in a picture, or in being a question; Turkish and
+English. The true duplicate rate is known by construction. Beside it, in the same run: an exact hash, and likeness
 (Jaccard of character shingles, what MinHash estimates) at the usual 0.8.
 """
 
@@ -47,6 +48,7 @@ def _facts(rng: random.Random) -> list[dict[str, str]]:
                 "m": str(rng.choice([25, 40, 75, 120, 250, 400, 900])),
                 "day": f"{rng.randint(1, 28)} {rng.choice(MONTHS)}",
                 "form": str(rng.randrange(len(FORMS))),
+                "other": COMPANIES[(place + rng.randint(1, len(COMPANIES) - 1)) % len(COMPANIES)],
             }
         )
     return facts
@@ -82,8 +84,38 @@ FORMS: Sequence[dict[str, str]] = (
         "direction": "{name} hisseleri güne %{n} düşüşle başladı",
         "negation": "{name} hisseleri güne %{n} yükselişle başlamadı",
         "rephrased": "Güne yükselişle başlayan {name} %{n} prim yaptı",
+        "sign": "{name} hisseleri güne %-{n} yükselişle başladı",
+        "asked": "{name} hisseleri güne %{n} yükselişle başladı?",
+    },
+    {
+        "base": "{name} shares rise {n}% after results on {day}",
+        "direction": "{name} shares fall {n}% after results on {day}",
+        "negation": "{name} shares didn't rise {n}% after results on {day}",
+        "rephrased": "After results, {name} is up {n}% ({day})",
+        "sign": "{name} shares rise -{n}% after results on {day}",
+        "asked": "{name} shares rise {n}% after results on {day}?",
+        "order": "{name} shares rise after {n}% results on {day}",
+    },
+    {
+        "base": "{code} hissesinde {m} bin lot alım 📈",
+        "direction": "{code} hissesinde {m} bin lot satım 📈",
+        "negation": "{code} hissesinde {m} bin lot alım yok 📈",
+        "rephrased": "{m} bin lotluk alımla {code} öne çıktı",
+        "sign": "{code} hissesinde {m} bin lot alım 📉",
+        "unit": "{code} hissesinde {m} milyon lot alım 📈",
+        "asked": "{code} hissesinde {m} bin lot alım mı 📈",
+    },
+    {
+        "base": "{name}, {other}'i {m} milyon dolara satın alıyor",
+        "direction": "{name}, {other}'i {m} milyon dolara satıyor",
+        "negation": "{name}, {other}'i {m} milyon dolara satın almıyor",
+        "rephrased": "{m} milyon dolarlık satın alma: {name} {other}'e ortak oluyor",
+        "unit": "{name}, {other}'i {m} milyar dolara satın alıyor",
+        "asked": "{name}, {other}'i {m} milyon dolara satın alıyor mu",
     },
 )
+SIBLINGS = ("direction", "negation", "sign", "unit", "order", "asked")
+"""What a form says otherwise; a number, a date and a name are exchanged in the base itself."""
 
 DRESSED: Sequence[Callable[[str], str]] = (
     lambda t: f"SON DAKİKA: {t}",
@@ -102,8 +134,8 @@ DRESSED: Sequence[Callable[[str], str]] = (
 def _told(shape: str, slots: dict[str, str], kind: str) -> Item:
     """Write an item; the fact is what is said: which form, and every slot that the form shows."""
     form = FORMS[int(slots["form"])]
-    shown = [slots[key] for key in ("name", "code", "n", "m", "day") if f"{{{key}}}" in form["base"]]
-    said = shape if shape in ("direction", "negation") else "base"
+    shown = [slots[key] for key in ("name", "code", "other", "n", "m", "day") if f"{{{key}}}" in form["base"]]
+    said = shape if shape in SIBLINGS else "base"
     return Item("|".join([said, slots["form"], *shown]), form[shape].format(**slots), kind)
 
 
@@ -116,8 +148,11 @@ def _feed(seed: int) -> list[Item]:
         number = {"n": f"{rng.randint(1, 60)},{rng.randint(1, 9)}", "m": str(rng.randint(20, 999))}
         items += [base, *(Item(base.fact, base.text, "exact") for _ in range(rng.randint(0, 2)))]
         items += [Item(base.fact, dress(base.text), "dressed") for dress in rng.sample(DRESSED, 3)]
-        items += [_told(shape, fact, shape) for shape in ("rephrased", "direction", "negation")]
+        shapes = FORMS[int(fact["form"])]
+        items += [_told(shape, fact, shape) for shape in ("rephrased", *SIBLINGS) if shape in shapes]
         items.append(_told("base", {**fact, **number}, "number"))
+        if "{other}" in shapes["base"]:
+            items.append(_told("base", {**fact, "name": fact["other"], "other": fact["name"]}, "order"))
         items.append(_told("base", {**fact, "day": f"{rng.randint(1, 28)} {rng.choice(MONTHS)}"}, "date"))
         items.append(_told("base", {**fact, "code": CODES[other], "name": COMPANIES[other]}, "ticker"))
     rng.shuffle(items)
@@ -178,7 +213,7 @@ def main() -> int:
         f"\nof {len(dressed):,} dressed-up headlines {sum(dressed) / len(dressed):.1%} were hits "
         "(the first of a fact never is)"
     )
-    siblings = {"direction", "negation", "number", "date", "ticker"}
+    siblings = {*SIBLINGS, "number", "date", "ticker"}
     planted = sum(item.kind in siblings for item in items)
     passed = ours["precision"] >= 0.99
     print(
