@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -49,7 +52,7 @@ def tokenizer(
 
 def _texts(place: str) -> Iterator[str]:
     """Yield the texts of a file, a pattern or a corpus folder."""
-    from kalibre.core.errors import UsageError
+    from kalibre.core.errors import SourceError, UsageError
     from kalibre.language.corpus.sources.base import Left
     from kalibre.language.corpus.sources.files import Source
     from kalibre.language.corpus.store import MANIFEST, Store
@@ -62,7 +65,12 @@ def _texts(place: str) -> Iterator[str]:
         raise UsageError(
             f"{place!r} is a folder that holds no corpus: name files, or a folder of `kalibre corpus build`"
         )
-    for found in Source([place], split="block").read({}):
+    try:
+        readable = Source([place], split="block").read({})
+        first = next(readable, None)
+    except SourceError:
+        raise UsageError(f"{place!r} is no file and no pattern that finds one: name text files or a corpus") from None
+    for found in () if first is None else chain([first], readable):
         if isinstance(found, Left):
             raise UsageError(f"{found.where!r} cannot be read ({found.reason}: {found.detail}): name text files")
         yield found.text
@@ -78,9 +86,9 @@ def _numbers(told: list[str], places: list[str], option: str) -> dict[str, float
         try:
             numbers[name] = float(number)
         except ValueError:
-            raise UsageError(
-                f"{option} {one!r} is not PLACE=NUMBER: write for example {option} {places[0]}=3"
-            ) from None
+            numbers[name] = math.nan
+        if not math.isfinite(numbers[name]):
+            raise UsageError(f"{option} {one!r} is not PLACE=NUMBER: write for example {option} {places[0]}=3")
         if name not in places:
             raise UsageError(f"{option} {one!r} names no place that is given: {', '.join(places)}")
     return numbers
@@ -104,6 +112,9 @@ def _train(
 
     if out.exists():
         raise UsageError(f"{str(out)!r} is there already: name another folder with --out")
+    home = next(parent for parent in out.absolute().parents if parent.exists())
+    if not home.is_dir() or not os.access(home, os.W_OK):
+        raise UsageError(f"{str(out)!r} cannot be written: {str(home)!r} takes no files, name another")
     weights, caps = _numbers(weight, places, "--weight"), _numbers(cap, places, "--cap")
     tests = [text for place in without for text in _texts(place)]
     dropped: dict[str, int] = {}

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from kalibre.cli.app import build
-from kalibre.core.errors import SourceError, UsageError
+from kalibre.core.errors import UsageError
 from kalibre.language.corpus.document import document
 from kalibre.language.corpus.store import Store
 
@@ -67,7 +67,12 @@ def test_json_of_training_is_the_card(ask: Ask):
 @pytest.mark.parametrize(
     ("words", "error", "said"),
     [
-        (["train", "yok.txt"], SourceError, "no file matches 'yok.txt'"),
+        (["train", "yok.txt"], UsageError, "'yok.txt' is no file"),
+        (["compare", "yok*.txt"], UsageError, "is no file and no pattern that finds one"),
+        (["train", "a.txt", "--cap", "a.txt=nan"], UsageError, "is not PLACE=NUMBER"),
+        (["train", "a.txt", "--cap", "a.txt=inf"], UsageError, "is not PLACE=NUMBER"),
+        (["train", "a.txt", "--weight", "a.txt=-1"], UsageError, "weight -1"),
+        (["train", "a.txt", "--out", "a.txt/mine"], UsageError, "takes no files"),
         (["train", "."], UsageError, "holds no corpus"),
         (["train", "a.txt", "--weight", "a.txt"], UsageError, "is not PLACE=NUMBER"),
         (["train", "a.txt", "--cap", "b.txt=3"], UsageError, "names no place"),
@@ -78,3 +83,8 @@ def test_json_of_training_is_the_card(ask: Ask):
 def test_what_is_wrong_is_said(ask: Ask, words: list[str], error: type[Exception], said: str):
     with pytest.raises(error, match=said):
         ask("tokenizer", *words)
+
+
+def test_a_name_with_brackets_is_a_name(ask: Ask):
+    Path("b[1].txt").write_text("Kur arttı, faiz sabit kaldı.", encoding="utf-8")
+    assert json.loads(ask("tokenizer", "compare", "b[1].txt", "--no-peers", "--json")[1])["texts"] == 1

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from kalibre.core.errors import UsageError
 
@@ -80,7 +81,6 @@ def compare(
     if not words.sum():
         raise UsageError("the texts to compare tokenizers on hold no word: name files with text")
     n_bytes = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
-    drawn = np.random.default_rng(seed).integers(0, len(texts), (_RESAMPLES, len(texts)))
     rows = []
     for done, (name, cutter) in enumerate(tokenizers):
         report(f"compare {name}", done, 0)
@@ -91,20 +91,30 @@ def compare(
             tokens[place] = len(ids)
             unknown += cutter.unknown(ids)
             same += cutter.decode(ids) == text
-        of_draws = words[drawn].sum(axis=1)
-        rates = tokens[drawn].sum(axis=1)[of_draws > 0] / of_draws[of_draws > 0]
-        low, high = np.quantile(rates, (0.025, 0.975))
+        low, high = _interval(tokens, words, seed)
         row = Compared(
             name=name,
             vocabulary=cutter.size,
             tokens_per_word=float(tokens.sum() / words.sum()),
-            tokens_per_word_95=(float(low), float(high)),
+            tokens_per_word_95=(low, high),
             bytes_per_token=float(n_bytes / max(1.0, tokens.sum())),
             unknown=unknown,
             round_trip=same / len(texts),
         )
         rows.append(row)
     return sorted(rows, key=lambda row: (row.tokens_per_word, row.name))
+
+
+def _interval(tokens: NDArray[np.float64], words: NDArray[np.float64], seed: int) -> tuple[float, float]:
+    """Return the 95 % interval of tokens a word, resampling texts: one draw at a time, for texts may be millions."""
+    chance = np.random.default_rng(seed)
+    rates = []
+    for _ in range(_RESAMPLES):
+        drawn = chance.integers(0, len(words), len(words))
+        if of_draw := words[drawn].sum():
+            rates.append(tokens[drawn].sum() / of_draw)
+    low, high = np.quantile(rates, (0.025, 0.975))
+    return float(low), float(high)
 
 
 def as_table(rows: Iterable[Compared]) -> list[dict[str, Any]]:

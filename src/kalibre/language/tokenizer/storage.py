@@ -60,7 +60,11 @@ def read(folder: Path) -> tuple[Tokenizer, dict[str, Any]]:
             f"{str(folder)!r} holds no tokenizer ({Path(str(error.filename)).name} is missing): train one with "
             "`kalibre tokenizer train`"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except KeyError:
+        raise ModelError(
+            f"the manifest in {str(folder)!r} cannot be read as a tokenizer's: name one of `kalibre tokenizer train`"
+        ) from None
+    except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"the manifest in {str(folder)!r} cannot be read ({error}): restore or retrain it") from error
     if hashlib.sha256(model).hexdigest() != digest:
         raise ModelError(f"{MODEL!r} in {str(folder)!r} is not what was saved (sha256 differs): restore or retrain it")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kalibre.core.errors import UsageError
+from kalibre.language.tokenizer import comparison
 from kalibre.language.tokenizer.comparison import as_table, compare
 from kalibre.language.tokenizer.peers import Peer, peer_files
 from kalibre.language.tokenizer.training import Trained
@@ -64,3 +65,26 @@ def test_peers_are_listed_once_and_load():
     assert isinstance(peer, Peer)
     assert peer.decode(peer.encode("Borsa \ud800 2023")) == "Borsa ? 2023"
     assert peer.unknown(peer.encode("çğı")) == 0
+
+
+def test_many_texts_cost_little_memory(monkeypatch: pytest.MonkeyPatch):
+    import tracemalloc
+
+    class Letters:
+        size = 1
+
+        def encode(self, text: str) -> list[int]:
+            return [0] * len(text)
+
+        def decode(self, ids: Iterable[int]) -> str:
+            return "a"
+
+        def unknown(self, ids: Iterable[int]) -> int:
+            return 0
+
+    monkeypatch.setattr(comparison, "_RESAMPLES", 200)
+    tracemalloc.start()
+    (row,) = compare(["a"] * 20_000, [("letters", Letters())])
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+    assert row.tokens_per_word_95 == (1.0, 1.0)
