@@ -140,6 +140,16 @@ def test_headlines_are_scored_once_and_recorded_on_request(client: TestClient, h
         ("/news/score", {"headlines": ["a b c"], "record": True}, PREDICT, 403, "operate"),
         ("/news/score", {"headlines": ["a b c"], "record": True}, OPERATE, 422, "says no `published`"),
         ("/news/score", {"headlines": [{"text": "a b", "published": "dün"}], "record": True}, OPERATE, 422, "'dün'"),
+        *(
+            (
+                "/news/score",
+                {"headlines": [{"text": "a b", "published": one}], "record": True},
+                OPERATE,
+                422,
+                "still to come",
+            )
+            for one in ("2099-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "99999999999999", "0001-01-01T00:00:00")
+        ),
     ],
 )
 def test_what_cannot_be_read_is_told(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -18,8 +19,9 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.news_site import Site, site
-from tests.fakes.wire_feed import serve_feed
+from tests.fakes.wire_feed import serve_feed, serve_kap
 
+from kalibre.core.clock import ISTANBUL
 from kalibre.language.headlines.inbox import Inbox
 from kalibre.log import open_log
 
@@ -88,6 +90,31 @@ def test_once_for_cron(home: Path, web: Site) -> None:
     assert failed.returncode == 3
     assert "wire cannot be followed" in failed.stderr
     assert "answers 404" in failed.stdout
+
+
+def test_the_example_of_the_docs_runs_as_it_stands(home: Path, web: Site) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "language.md").read_text(encoding="utf-8")
+    (toml,) = [block for block in re.findall(r"^```toml\n(.*?)^```", page, flags=re.M | re.S) if "every_s" in block]
+    assert toml.count("https://example.com") == 1
+    # The two servers are ours; all else is the example's.
+    toml = toml.replace("https://example.com/economy.xml", f"{web.url}/rss")
+    (home / "follow.toml").write_text(f'{toml}base = "{web.url}"\ninterval_s = 0.001\n', encoding="utf-8")
+    serve_feed(web, "/rss", *items(2))
+    today = datetime.now(tz=ISTANBUL)
+    row = {
+        "publishDate": f"{today:%d.%m.%Y} 00:00:01",
+        "kapTitle": "ÖRNEK A.Ş.",
+        "subject": "Yeni İş İlişkisi",
+        "summary": "Sözleşme imzalandı",
+        "disclosureClass": "ODA",
+        "disclosureIndex": 7,
+    }
+    serve_kap(web, {today.date().isoformat(): [row, {**row, "disclosureClass": "FR", "disclosureIndex": 8}]})
+    done = ran(home, "follow.toml", "--once", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert {look["name"]: look["new"] for look in said["looks"]} == {"wire": 2, "kap": 1}
+    assert said["headlines"] == 3
 
 
 def test_what_is_wrong_is_told_before_anything_is_asked(home: Path, web: Site) -> None:

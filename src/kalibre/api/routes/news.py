@@ -14,8 +14,12 @@ from kalibre.api.routes.nlp import documented, encoded, takes_json
 from kalibre.api.texts import ScoreViews, check_texts, score_view
 from kalibre.bars.calendars import Calendar, get_calendar
 from kalibre.core.errors import ApiError, LanguageError
+from kalibre.core.timeframe import DAY_MS
 
 router = APIRouter(tags=["news"])
+
+_LONGEST_AHEAD_MS = 20 * DAY_MS
+"""A date alone counts from the next session, which may be a long holiday away; nothing else is ahead of us."""
 
 (_SCORES,), SCHEMAS = msgspec.json.schema_components((ScoreViews,), ref_template="#/components/schemas/{name}")
 
@@ -65,7 +69,7 @@ def score(request: Request, posted: PostedHeadlines) -> Response:
         require(scopes_of(request), "operate")
         # Before anything is asked of a model, or paid for.
         for place, one in enumerate(told):
-            _check_recordable(place, one, calendar)
+            _check_recordable(place, one, calendar, service.clock.now_ms())
     results = service.texts.score([one.text for one in told])
     recorded = None
     if posted.record:
@@ -84,15 +88,20 @@ def score(request: Request, posted: PostedHeadlines) -> Response:
     return encoded(ScoreViews([score_view(one, reuse) for one, reuse in results], recorded))
 
 
-def _check_recordable(place: int, headline: PostedHeadline, calendar: Calendar) -> None:
+def _check_recordable(place: int, headline: PostedHeadline, calendar: Calendar, now_ms: int) -> None:
     from kalibre.language.headlines.publication import known_ms
 
     if headline.published is None:
         raise ApiError(f"headline {place} says no `published`: what is recorded needs its time", status=422)
     try:
-        known_ms(headline.published, calendar)
+        known = known_ms(headline.published, calendar)
     except LanguageError as error:
         raise ApiError(f"headline {place}: {error}", status=422) from error
+    if not 0 <= known <= now_ms + _LONGEST_AHEAD_MS:
+        raise ApiError(
+            f"headline {place}: published {headline.published!r} lies before 1970 or is still to come: mend it",
+            status=422,
+        )
     if not headline.text.isprintable() and any("\ud800" <= c <= "\udfff" for c in headline.text):
         raise ApiError(
             f"headline {place} ({headline.text[:40]!r}) holds half of a character (a lone surrogate) and cannot be "
