@@ -163,4 +163,4 @@ def _plain(markup: str) -> str:
     import html
     import re
 
-    return " ".join(html.unescape(re.sub(r"<[^>]{0,500}>", " ", str(markup))).split())
+    return " ".join(html.unescape(re.sub(r"<[^<>]{0,500}>", " ", str(markup))).split())
