@@ -9,6 +9,12 @@ from typing import Any
 from benchmarks import _turkish as turkish
 
 
+def require_sets() -> None:
+    """End with a word about what is missing where the shared sets are not there."""
+    if not turkish.there():
+        raise SystemExit(f"the shared Turkish sets are not in {turkish.ROOT}: nothing can be prepared or measured")
+
+
 def rows() -> Iterator[dict[str, Any]]:
     """Yield the rows of every file of labels."""
     for path in sorted(turkish.LABELS.rglob("*.jsonl")):

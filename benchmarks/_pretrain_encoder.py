@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import os
 import sys
@@ -54,9 +55,11 @@ def tokenizer_bytes(path: Path) -> bytes:
 def prepare(tokenizer: Path, home: Path, *, length: int, most: int | None = None) -> Blocks:
     """Mix, exclude, cut and pack; print how much of each source stays."""
     from benchmarks._encoder_text import TWICE, sources, test_texts
+    from benchmarks._labelled import require_sets
 
     from kalibre.language.exclusion import exclude, verify
 
+    require_sets()
     pieces = Pieces(tokenizer_bytes(tokenizer))
     tests = test_texts()
     _say(f"{len(tests):,} test texts are kept out")
@@ -91,6 +94,8 @@ def prepare(tokenizer: Path, home: Path, *, length: int, most: int | None = None
 
 def opened(home: Path) -> tuple[Blocks, Pieces]:
     """Open what `prepare` left."""
+    if not (home / "blocks.npz").is_file():
+        raise SystemExit(f"{home} holds no text: run `python -m benchmarks._pretrain_encoder prepare` first")
     return from_bytes((home / "blocks.npz").read_bytes()), Pieces((home / "tokenizer.model").read_bytes())
 
 
@@ -103,10 +108,7 @@ def train(args: argparse.Namespace) -> None:
 
     out = Path(os.environ.get("OUT", str(HOME / "out")))
     out.mkdir(parents=True, exist_ok=True)
-    blocks, pieces = (
-        from_bytes((args.home / "blocks.npz").read_bytes()),
-        Pieces((args.home / "tokenizer.model").read_bytes()),
-    )
+    blocks, pieces = opened(args.home)
     settings = EncoderSettings(
         vocabulary=pieces.size, width=args.width, layers=args.layers, heads=args.width // 64, inner=args.inner,
         length=blocks.train.shape[1],
@@ -182,10 +184,7 @@ def smoke(args: argparse.Namespace) -> None:
     from kalibre.language.encoder.hiding import held_out_loss
 
     torch.set_num_threads(args.threads)
-    blocks, pieces = (
-        from_bytes((args.home / "blocks.npz").read_bytes()),
-        Pieces((args.home / "tokenizer.model").read_bytes()),
-    )
+    blocks, pieces = opened(args.home)
     settings = EncoderSettings(
         vocabulary=pieces.size, width=128, layers=4, heads=2, inner=320, length=blocks.train.shape[1]
     )
@@ -239,6 +238,8 @@ def main() -> int:
             one.add_argument("--more", action="store_true", help="another run follows: keep the rate up to the end")
             one.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
+    if args.verb != "prepare" and importlib.util.find_spec("torch") is None:
+        raise SystemExit(f"`{args.verb}` needs torch: pip install 'kalibre[encoder]'")
     if args.verb == "prepare":
         prepare(args.tokenizer, args.home, length=args.length, most=args.most)
     elif args.verb == "train":

@@ -51,6 +51,9 @@ CARDS: dict[str, dict[str, Any]] = {
 
 def prepare(home: Path) -> None:
     """Write what the jobs need, as one file that travels."""
+    from benchmarks._labelled import require_sets
+
+    require_sets()
     from benchmarks import _answering_sets as answering
     from benchmarks import _entity_sets as entities
     from benchmarks import _turkish as sets

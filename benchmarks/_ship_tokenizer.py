@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from benchmarks import _labelled as labelled
 from benchmarks import _tokenizer_texts as texts
 
 from kalibre.language.bundle import WEIGHTS
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=WEIGHTS / SHIPPED)
     parser.add_argument("--record", type=Path, default=texts.RECORD)
     options = parser.parse_args()
+    labelled.require_sets()
     kept = texts.clean()
     parts = texts.as_parts(kept)
     trained = train(parts)
