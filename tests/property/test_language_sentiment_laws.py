@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from kalibre.language import calibration
 from kalibre.language.load import load
-from kalibre.language.ngrams import Block, counts, cut, units
+from kalibre.language.ngrams import Block, counts, parts_of, units
 from kalibre.language.sentiment.directions import read
+from kalibre.language.sentiment.impact import focused
 from kalibre.language.sentiment.lexicon import TURKISH
 
 WORDS = st.sampled_from(
@@ -63,11 +64,22 @@ def test_shares_of_the_linear_head_sum_up_to_it(model, text):
 
 @given(st.lists(SENTENCES, min_size=1, max_size=6))
 def test_counting_together_is_counting_alone(texts):
-    for block in (Block("char", 2, 4), Block("word", 1, 2, cut=5)):
+    for block in (Block("char", 2, 4), Block("word", 1, 2, cut=5), Block("line", 3, 5), Block("cue", 1, 1)):
         together = counts(texts, block)
         for i, text in enumerate(texts):
             assert (together[i] != counts([text], block)).nnz == 0
-            assert len(units(cut([text], letters=block.kind == "char"), block)[0]) >= together[i].nnz
+            assert len(units(parts_of([text], block), block)[0]) >= together[i].nnz
+
+
+@settings(max_examples=30, deadline=None)
+@given(SENTENCES.filter(lambda text: any(letter.isalpha() for letter in text)))
+def test_focus_keeps_the_length_and_cuts_only_where_assets_part(text):
+    reading = read(text, TURKISH)
+    about = focused(text, reading)
+    assert len(about) == len(text)
+    assert all(one in (two, " ") for one, two in zip(about, text, strict=True))
+    parting = focused(f"Dolar düştü, {text}, altın yükseldi", read(f"Dolar düştü, {text}, altın yükseldi", TURKISH))
+    assert parting.startswith("Dolar düştü")
 
 
 @given(st.integers(0, 10_000))

@@ -39,15 +39,17 @@ class Recipe:
         Of n-grams.
     vector_scale, dense_scale
         Of the mean word vector and of the signals; 0 leaves them out.
+    vector_even
+        Whether each text's mean vector is brought to the same length, whatever the text holds.
     rarity_power
         How much rare features count: the power of the inverse document frequency.
     solver, strength
         The linear head: `logistic` or `ridge` regression, and the inverse of its penalty; several are tried inside the
-        training part.
+        training part; none leaves it out.
     balance
         Class weights are (mean count / count) to this power, at most `most_weight`.
     gamma, ridge, sketch
-        Of the kernel head; `gamma` 0 leaves it out.
+        Of the kernel head; `gamma` 0 leaves it out, `sketch` 0 makes it exact.
     kinds
         Calibrators tried.
     folds
@@ -56,6 +58,7 @@ class Recipe:
 
     blocks: tuple[Block, ...]
     vector_scale: float = 1.0
+    vector_even: bool = False
     dense_scale: float = 0.5
     rarity_power: float = 1.0
     solver: Literal["logistic", "ridge"] = "logistic"
@@ -89,6 +92,9 @@ class Features:
     def plain(self, texts: Sequence[str]) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
         """Return mean vectors and raw signals."""
         vectors = self.vectors.means(texts) if self.vectors is not None and self.recipe.vector_scale else None
+        if vectors is not None and self.recipe.vector_even:
+            length = np.linalg.norm(vectors, axis=1, keepdims=True)
+            vectors = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
         signals = self.dense(texts) if self.dense is not None and self.recipe.dense_scale else None
         return vectors, signals
 
@@ -174,9 +180,11 @@ class TextClassifier:
 
     def row_logits(self, rows: sparse.csr_matrix) -> FloatArray:
         """Return uncalibrated scores of rows of features."""
-        found: FloatArray = self.mix[0] * linear_scores(rows, self.weights, self.offset, self.features.recipe)
+        found: FloatArray = np.zeros((rows.shape[0], len(self.classes)))
+        if self.mix[0]:
+            found += self.mix[0] * linear_scores(rows, self.weights, self.offset, self.features.recipe)
         if self.kernel is not None:
-            found = found + self.mix[1] * self.kernel.scores(rows)
+            found += self.mix[1] * self.kernel.scores(rows)
         return found
 
     def probabilities(self, texts: Sequence[str]) -> FloatArray:
@@ -212,7 +220,7 @@ class TextClassifier:
         found: dict[tuple[int, int], float] = {}
         bounds, recipe = self.features.bounds, self.features.recipe
         for number, block in enumerate(recipe.blocks):
-            parts = ngrams.cut([text], letters=block.kind == "char", rename=self.features.rename)
+            parts = ngrams.parts_of([text], block, self.features.rename)
             word, feature = ngrams.units(parts, block)
             at = np.minimum(np.searchsorted(index, feature + bounds[number]), max(len(index) - 1, 0))
             here = index[at] == feature + bounds[number] if len(index) else np.zeros(len(at), np.bool_)
@@ -228,6 +236,8 @@ class TextClassifier:
             known = rows >= 0
             add = np.zeros(len(rows))
             add[known] = (vectors.rows[rows[known]].astype(np.float64) @ toward) * share[known]
+            if recipe.vector_even:
+                add /= max(float(np.linalg.norm(vectors.means([text]))), 1e-9)
             _collect(found, parts, add)
             part += 1
         signals = np.zeros(0)

@@ -24,6 +24,8 @@ from kalibre.language.classifier import (
 )
 from kalibre.language.vectors import WordVectors
 
+_AT_ONCE = 512
+
 
 @dataclass(frozen=True)
 class Counted:
@@ -146,31 +148,41 @@ def train(
     """
     counted = texts if isinstance(texts, Counted) else count(texts, recipe, vectors, dense, rename)
     n, k = len(y), len(classes)
+    if not recipe.strength and not recipe.gamma:
+        raise ModelError("the recipe has neither a linear head nor a kernel head: give it a strength or a gamma")
     parts = folds(y, groups, recipe.folds, seed)
+    features = fit_features(counted.counts, counted.signals, recipe, vectors, dense, rename)
+    rows = features.join(counted.counts, counted.vectors, counted.signals)
+    shared = _likeness(features, rows) if recipe.gamma and not recipe.sketch else None
     linear = {strength: np.zeros((n, k)) for strength in recipe.strength}
     kernel = np.zeros((n, k)) if recipe.gamma else None
     for inside, outside in parts:
-        head, tail = counted.take(inside), counted.take(outside)
-        features = fit_features(head.counts, head.signals, recipe, vectors, dense, rename)
-        rows, held = (features.join(one.counts, one.vectors, one.signals) for one in (head, tail))
         weight = class_weights(y[inside], k, recipe)
+        if kernel is not None and shared is not None:
+            kernel[outside] = _exact_scores(shared, inside, outside, y[inside], k, weight, recipe)
+            if not recipe.strength:
+                continue
+        head, tail = counted.take(inside), counted.take(outside)
+        fitted = fit_features(head.counts, head.signals, recipe, vectors, dense, rename)
+        learnt, held = (fitted.join(one.counts, one.vectors, one.signals) for one in (head, tail))
         for strength in recipe.strength:
-            coefficients, offset = _linear(rows, y[inside], k, weight, strength, recipe.solver)
+            coefficients, offset = _linear(learnt, y[inside], k, weight, strength, recipe.solver)
             linear[strength][outside] = linear_scores(held, coefficients, offset, recipe)
-        if kernel is not None:
-            kernel[outside] = _kernel(features, rows, y[inside], k, weight).scores(held)
-    strength = min(recipe.strength, key=lambda one: _calibrated_loss(linear[one], y))
-    mix = _mix(linear[strength], kernel, y)
-    scores = mix[0] * linear[strength] + (mix[1] * kernel if kernel is not None else 0.0)
+        if kernel is not None and shared is None:
+            kernel[outside] = _kernel(fitted, learnt, y[inside], k, weight).scores(held)
+    strength = min(recipe.strength, key=lambda one: _calibrated_loss(linear[one], y), default=0.0)
+    mix = _mix(linear[strength], kernel, y) if recipe.strength else (0.0, 1.0)
+    scores: FloatArray = mix[0] * linear[strength] if recipe.strength else np.zeros((n, k))
+    scores = scores + (mix[1] * kernel if kernel is not None else 0.0)
     kind, inner = _choose(scores, y, parts, recipe)
     seen = collapse.figures(y, inner, classes)
     if guarded:
         collapse.guard(y, inner, classes)
-    features = fit_features(counted.counts, counted.signals, recipe, vectors, dense, rename)
-    rows = features.join(counted.counts, counted.vectors, counted.signals)
     weight = class_weights(y, k, recipe)
-    coefficients, offset = _linear(rows, y, k, weight, strength, recipe.solver)
-    last = None if kernel is None else _kernel(features, rows, y, k, weight)
+    coefficients, offset = np.zeros((rows.shape[1], k)), np.zeros(k)
+    if recipe.strength:
+        coefficients, offset = _linear(rows, y, k, weight, strength, recipe.solver)
+    last = None if kernel is None else _kernel(features, rows, y, k, weight, shared)
     abstention = calibration.tune_abstention(inner, y, precision=recipe.precision)
     model = TextClassifier(
         tuple(classes),
@@ -206,13 +218,46 @@ def _linear(
 
 
 def _kernel(
-    features: Features, rows: sparse.csr_matrix, y: NDArray[np.int64], k: int, weight: FloatArray
+    features: Features,
+    rows: sparse.csr_matrix,
+    y: NDArray[np.int64],
+    k: int,
+    weight: FloatArray,
+    near: FloatArray | None = None,
 ) -> kernel_head.KernelHead:
+    """Fit the kernel head; `near` says how like the texts are where that is known, and is overwritten."""
     recipe = features.recipe
     kept = features.bounds[len(recipe.blocks)]
+    if near is not None:
+        alpha, base = kernel_head.solve(near, y, k, weight=weight, ridge=recipe.ridge)
+        return kernel_head.KernelHead(kernel_head.sketch(rows, kept, 0), alpha, base, recipe.gamma, kept, 0)
     return kernel_head.fit(
         rows, y, k, kept=kept, weight=weight, gamma=recipe.gamma, ridge=recipe.ridge, size=recipe.sketch
     )
+
+
+def _likeness(features: Features, rows: sparse.csr_matrix) -> FloatArray:
+    """Return how like all texts are: once, since exact products of many features are dear.
+
+    The inner folds then share the rarities of the whole training part, which know no label.
+    """
+    whole = kernel_head.sketch(rows, 0, 0)
+    steps = range(0, whole.shape[0], _AT_ONCE)
+    return np.vstack([kernel_head.likeness(whole[at : at + _AT_ONCE], whole, features.recipe.gamma) for at in steps])
+
+
+def _exact_scores(
+    near: FloatArray,
+    inside: NDArray[np.int64],
+    outside: NDArray[np.int64],
+    y: NDArray[np.int64],
+    k: int,
+    weight: FloatArray,
+    recipe: Recipe,
+) -> FloatArray:
+    alpha, base = kernel_head.solve(near[np.ix_(inside, inside)], y, k, weight=weight, ridge=recipe.ridge)
+    found: FloatArray = kernel_head.SHARPNESS * (near[np.ix_(outside, inside)] @ alpha + base)
+    return found
 
 
 def _calibrated_loss(scores: FloatArray, y: NDArray[np.int64]) -> float:

@@ -2,7 +2,8 @@
 
 A kernel method has to keep what it was fitted on. It keeps a *sketch*: the features of a text, some hundred thousand,
 are added up with random signs into some hundred numbers. Products of sketches are those of the texts but for a little
-noise, and nothing can be read back from a sum.
+noise, and nothing can be read back from a sum. Where that noise costs too much, it keeps the features themselves (a
+sketch of no numbers): such a head is exact, and is not stored.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,11 @@ from scipy import sparse
 from kalibre.core.errors import ModelError
 
 FloatArray = NDArray[np.float64]
+Rows: TypeAlias = NDArray[np.float32] | Any
+"""Dense, or a sparse matrix, which has no types."""
 _AT_ONCE = 512
+SHARPNESS = 4.0
+"""Scores are shares of classes; this times them is a logit."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class KernelHead:
     Attributes
     ----------
     rows
-        Shape (n_train, size + n_kept), the training texts' sketches, of length 1 each.
+        Shape (n_train, size + n_kept), the training texts' sketches of length 1; their features where `size` is 0.
     alpha
         Shape (n_train, n_classes).
     base
@@ -39,18 +44,18 @@ class KernelHead:
     kept
         Features from here on stand in the rows as they are.
     size
-        Numbers of a sketch.
+        Numbers of a sketch; 0 for none.
     sharpness
         Scores are shares of classes; this times them is a logit.
     """
 
-    rows: NDArray[np.float32]
+    rows: Rows
     alpha: FloatArray
     base: FloatArray
     gamma: float
     kept: int
     size: int = 1_024
-    sharpness: float = 4.0
+    sharpness: float = SHARPNESS
 
     def scores(self, design: sparse.csr_matrix) -> FloatArray:
         """Return logits, shape (n_texts, n_classes)."""
@@ -74,7 +79,13 @@ class KernelHead:
         Returns
         -------
         Shape (n_texts, n_numbers); 0 for a row without features.
+
+        Raises
+        ------
+        ModelError
+            If the head is exact.
         """
+        self._sketched()
         added = _added(design, self.kept, self.size)
         length = np.linalg.norm(added, axis=1, keepdims=True)
         found = np.zeros(added.shape)
@@ -99,7 +110,14 @@ class KernelHead:
         return found
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what is stored: rows as bytes."""
+        """Return what is stored: rows as bytes.
+
+        Raises
+        ------
+        ModelError
+            If the head is exact.
+        """
+        self._sketched()
         top = np.maximum(np.abs(self.rows).max(axis=1, keepdims=True), 1e-12)
         return {
             "kernel_rows": np.rint(self.rows / top * 127.0).astype(np.int8),
@@ -108,6 +126,13 @@ class KernelHead:
             "kernel_base": self.base,
             "kernel_shape": np.array([self.gamma, self.kept, self.size, self.sharpness]),
         }
+
+    def _sketched(self) -> None:
+        if not self.size:
+            raise ModelError(
+                f"an exact kernel head keeps the features of its {self.rows.shape[0]} texts as they are: train with a "
+                "sketch (of 1,024 numbers, say) to store it or to explain by it"
+            )
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> KernelHead:
@@ -146,17 +171,27 @@ def _added(design: sparse.csr_matrix, kept: int, size: int) -> NDArray[np.float3
     return total.reshape(design.shape[0], width).astype(np.float32)
 
 
-def sketch(design: sparse.csr_matrix, kept: int, size: int) -> NDArray[np.float32]:
-    """Return rows of length 1: features before `kept` added up by hash into `size` numbers, the rest as they are."""
+def sketch(design: sparse.csr_matrix, kept: int, size: int) -> Rows:
+    """Return rows of length 1: features before `kept` added up by hash into `size` numbers, the rest as they are.
+
+    Where `size` is 0, all are as they are.
+    """
+    if not size:
+        norm = np.sqrt(np.asarray(design.multiply(design).sum(axis=1)).ravel())
+        exact = design.astype(np.float32).tocsr()
+        exact.data *= np.repeat(np.divide(1.0, norm, out=np.zeros_like(norm), where=norm > 0), np.diff(exact.indptr))
+        return exact
     rows = _added(design, kept, size)
     norm = np.linalg.norm(rows, axis=1, keepdims=True)
     found: NDArray[np.float32] = np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 0)
     return found
 
 
-def likeness(one: NDArray[np.float32], two: NDArray[np.float32], gamma: float) -> FloatArray:
+def likeness(one: Rows, two: Rows, gamma: float) -> FloatArray:
     """Return `exp(-gamma |a - b|^2)` of rows of length 1."""
-    near: FloatArray = np.exp(-2.0 * gamma * (1.0 - (one @ two.T).astype(np.float64)))
+    product: Any = one @ two.T
+    dots = np.asarray(product.toarray() if sparse.issparse(product) else product, np.float64)
+    near: FloatArray = np.exp(-2.0 * gamma * (1.0 - dots))
     return near
 
 
@@ -184,7 +219,7 @@ def fit(
     gamma, ridge
         Of the kernel; of the penalty.
     size
-        Numbers of a sketch.
+        Numbers of a sketch; 0 for none.
 
     Raises
     ------
@@ -196,17 +231,41 @@ def fit(
     Saunders, Gammerman & Vovk (1998), Ridge Regression Learning Algorithm in Dual Variables, ICML 15; Weinberger et
     al. (2009), Feature Hashing for Large Scale Multitask Learning, ICML 26.
     """
+    rows = sketch(design, kept, size)
+    alpha, base = solve(likeness(rows, rows, gamma), y, n_classes, weight=weight, ridge=ridge)
+    return KernelHead(rows, alpha, base, gamma, kept, size)
+
+
+def solve(
+    near: FloatArray, y: NDArray[np.int64], n_classes: int, *, weight: FloatArray, ridge: float
+) -> tuple[FloatArray, FloatArray]:
+    """Solve kernel ridge regression on classes, given how like the texts are.
+
+    Parameters
+    ----------
+    near
+        Shape (n_samples, n_samples); it is overwritten.
+    y, n_classes, weight, ridge
+        As in `fit`.
+
+    Returns
+    -------
+    Shape (n_samples, n_classes), each text's part in the scores, and (n_classes,), the shares of the classes.
+
+    Raises
+    ------
+    ModelError
+        If the system cannot be solved.
+    """
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-    rows = sketch(design, kept, size)
     base = np.bincount(y, weight, n_classes) / weight.sum()
-    system = likeness(rows, rows, gamma)
-    system[np.diag_indices_from(system)] += ridge / weight
+    near[np.diag_indices_from(near)] += ridge / weight
     try:
-        factor: Any = cho_factor(system, lower=True, overwrite_a=True)
+        factor: Any = cho_factor(near, lower=True, overwrite_a=True)
     except LinAlgError as error:
         raise ModelError(f"the kernel's system cannot be solved ({error}): raise ridge, now {ridge}") from error
-    return KernelHead(rows, cho_solve(factor, np.eye(n_classes)[y] - base), base, gamma, kept, size)
+    return cho_solve(factor, np.eye(n_classes)[y] - base), base
 
 
 def fit_linear(
@@ -222,15 +281,6 @@ def fit_linear(
     ModelError
         If the system cannot be solved.
     """
-    from scipy.linalg import LinAlgError, cho_factor, cho_solve
-
-    base = np.bincount(y, weight, n_classes) / weight.sum()
-    system = (design @ design.T).toarray().astype(np.float64)
-    system[np.diag_indices_from(system)] += ridge / weight
-    try:
-        factor: Any = cho_factor(system, lower=True, overwrite_a=True)
-    except LinAlgError as error:
-        raise ModelError(f"the linear system cannot be solved ({error}): raise ridge, now {ridge}") from error
-    alpha = cho_solve(factor, np.eye(n_classes)[y] - base)
+    alpha, base = solve((design @ design.T).toarray().astype(np.float64), y, n_classes, weight=weight, ridge=ridge)
     coefficients: FloatArray = np.asarray(design.T @ alpha, np.float64)
     return coefficients, base

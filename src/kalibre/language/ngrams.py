@@ -1,4 +1,4 @@
-"""Texts as hashed n-grams: letters within words, and words or their beginnings in a row.
+"""Texts as hashed n-grams: letters within words or across them, words or their beginnings in a row, and cues.
 
 Nothing is looked up, so nothing readable is stored: an n-gram's feature is its hash. Letters are folded
 (`casing.fold`), which makes `İhracat`, `ihracat` and `IHRACAT` one. The work is done in numpy over all texts at once.
@@ -10,12 +10,14 @@ import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from kalibre.language.cues import cues, squeezed
 from kalibre.language.text.casing import fold
 
 _WORD = re.compile(r"\w+|[^\w\s]+")
@@ -36,9 +38,10 @@ class Block:
     Attributes
     ----------
     kind
-        `char`: letters within a word and its two edges; `word`: words in a row.
+        `char`: letters within a word and its two edges; `line`: letters across words, drawn-out ones shortened; `word`:
+        words in a row; `cue`: what `cues` finds.
     low, high
-        Shortest and longest n-gram.
+        Shortest and longest n-gram; of cues neither matters.
     cut
         Letters kept of a word (`word` only): five tell most Turkish stems. 0 keeps all.
     bits
@@ -47,7 +50,7 @@ class Block:
         Length of a text's vector in this block.
     """
 
-    kind: Literal["char", "word"]
+    kind: Literal["char", "line", "word", "cue"]
     low: int
     high: int
     cut: int = 0
@@ -89,6 +92,11 @@ def cut(texts: Sequence[str], *, letters: bool, rename: Rename | None = None) ->
     return Cut(words, np.array(owner, np.int64), np.array(starts, np.int64), np.array(ends, np.int64), len(texts))
 
 
+def parts_of(texts: Sequence[str], block: Block, rename: Rename | None = None) -> Cut:
+    """Cut texts as a block wants them."""
+    return cut(texts, letters=block.kind in ("char", "line"), rename=rename)
+
+
 def _renamed(found: re.Match[str], names: Mapping[int, str]) -> str:
     for place in range(found.start(), min(found.end(), found.start() + 3)):
         if place in names:
@@ -100,6 +108,10 @@ def units(parts: Cut, block: Block) -> tuple[NDArray[np.int64], NDArray[np.int64
     """Return every n-gram as (number of its first word, feature)."""
     if not parts.words:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    if block.kind == "cue":
+        return _cue_units(parts, block)
+    if block.kind == "line":
+        return _line_units(parts, block)
     return _char_units(parts, block) if block.kind == "char" else _word_units(parts, block)
 
 
@@ -129,6 +141,38 @@ def _char_units(parts: Cut, block: Block) -> tuple[NDArray[np.int64], NDArray[np
         found.append(_spread(value[at], n, block.bits))
         owners.append(word[at])
     return np.concatenate(owners), np.concatenate(found)
+
+
+def _line_units(parts: Cut, block: Block) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    line = "".join(f" {squeezed(word)}" for word in parts.words)
+    codes = np.frombuffer(line.encode("utf-32-le", "surrogatepass"), np.uint32)
+    word = np.cumsum(codes == _SPACE) - 1
+    text = parts.owner[word]
+    found: list[NDArray[np.int64]] = []
+    owners: list[NDArray[np.int64]] = []
+    value = np.zeros(len(codes), np.uint32)
+    for n in range(1, min(block.high, len(codes)) + 1):
+        width = len(codes) - n + 1
+        value = (value[:width] * _PRIME) ^ codes[n - 1 :]
+        if n >= block.low:
+            at = np.flatnonzero(text[:width] == text[n - 1 :])
+            found.append(_spread(value[at], n, block.bits))
+            owners.append(word[at])
+    if not found:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    return np.concatenate(owners), np.concatenate(found)
+
+
+def _cue_units(parts: Cut, block: Block) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    owners: list[int] = []
+    codes: list[int] = []
+    bounds = np.searchsorted(parts.owner, np.arange(parts.n_texts + 1)).tolist()
+    starts, ends = parts.starts.tolist(), parts.ends.tolist()
+    for first, last in pairwise(bounds):
+        for place, name in cues(parts.words[first:last], starts[first:last], ends[first:last]):
+            owners.append(first + place)
+            codes.append(zlib.crc32(name.encode("utf-8", "surrogatepass")))
+    return np.array(owners, np.int64), _spread(np.array(codes, np.uint32), 0, block.bits)
 
 
 def _word_units(parts: Cut, block: Block) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -171,7 +215,7 @@ def counts(texts: Sequence[str], block: Block, rename: Rename | None = None) -> 
     """Return how often each feature stands in each text, damped: `1 + log(count)`."""
     pieces = []
     for first, last in _portions(texts):
-        parts = cut(texts[first:last], letters=block.kind == "char", rename=rename)
+        parts = parts_of(texts[first:last], block, rename)
         word, feature = units(parts, block)
         shape = (last - first, 1 << block.bits)
         owner = parts.owner[word] if len(word) else word

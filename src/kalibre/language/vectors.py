@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.core.errors import ModelError
+from kalibre.language.cues import squeezed
 from kalibre.language.ngrams import Cut, cut
 
 LETTERS = 6
@@ -48,10 +49,17 @@ class WordVectors:
         return int(self.rows.shape[1])
 
     def find(self, parts: Cut) -> NDArray[np.int64]:
-        """Return the row of each word, -1 where there is none."""
+        """Return the row of each word, of one with drawn-out letters that of the plain one; -1 where there is none."""
         if not parts.words or not len(self.keys):
             return np.full(len(parts.words), -1, np.int64)
-        codes = np.array([_code(word) for word in parts.words], np.uint32)
+        found = self._rows(parts.words)
+        for i in np.flatnonzero(found < 0).tolist():
+            if (plain := squeezed(parts.words[i])) != parts.words[i]:
+                found[i] = self._rows([plain])[0]
+        return found
+
+    def _rows(self, words: Sequence[str]) -> NDArray[np.int64]:
+        codes = np.array([_code(word) for word in words], np.uint32)
         at = np.minimum(np.searchsorted(self.keys, codes), len(self.keys) - 1)
         return np.where(self.keys[at] == codes, at, -1).astype(np.int64)
 

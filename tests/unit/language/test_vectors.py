@@ -53,3 +53,12 @@ def test_same_texts_give_same_vectors():
 def test_too_little_text_is_told():
     with pytest.raises(ModelError, match="vectors of 8 numbers need 32 such words"):
         learn(["bir iki üç"] * 20, size=8)
+
+
+def test_drawn_out_letters_are_read_as_the_plain_word(made):
+    vectors, fruits, _ = made
+    drawn = [word + word[-1] * 3 for word in fruits]
+    assert (
+        vectors.find(cut([" ".join(drawn)], letters=False)).tolist()
+        == vectors.find(cut([" ".join(fruits)], letters=False)).tolist()
+    )
