@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 EXPERIMENT: Final = "kalibre-text"
 _VERSION: Final = "kalibre.text_version"
 _FILES: Final = "bundle"
+_MOST_PARAMS: Final = 100
+_LONGEST_KEY: Final = 200
 
 
 def register_text_model(registry: Registry, folder: Path, *, made_at_ms: int) -> str:
@@ -42,10 +45,16 @@ def register_text_model(registry: Registry, folder: Path, *, made_at_ms: int) ->
     Raises
     ------
     RegistryError
-        If MLflow cannot be reached, or gives back other bytes than it was given.
+        If the folder holds no saved model, or MLflow cannot be reached, or gives back other bytes than it was given.
     """
-    manifest = json.loads((folder / "manifest.json").read_bytes())
-    task, version, card = str(manifest["task"]), str(manifest["version"]), dict(manifest["card"])
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        task, version, card = str(manifest["task"]), str(manifest["version"]), dict(manifest["card"])
+        files = dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RegistryError(
+            f"{str(folder)!r} holds no saved language model ({error!r}): name the folder that `kalibre nlp train` printed"
+        ) from error
     name = f"kalibre.text.{task}"
     with registry._asking(f"store language model {version}") as client:
         there = next(
@@ -60,7 +69,7 @@ def register_text_model(registry: Registry, folder: Path, *, made_at_ms: int) ->
             return str(there.version)
         run_id = _run(client, registry, version, task, card, made_at_ms)
         client.log_artifacts(run_id, str(folder), _FILES)
-        _verify(client, run_id, manifest["files"], version)
+        _verify(client, run_id, files, version)
         with contextlib.suppress(_already_exists()):
             client.create_registered_model(name)
         source = f"{client.get_run(run_id).info.artifact_uri}/{_FILES}"
@@ -85,14 +94,17 @@ def _run(
     begun = client.search_runs([experiment.experiment_id], f"tags.`{_VERSION}` = '{version}'", max_results=1)
     run = begun[0] if begun else client.create_run(experiment.experiment_id, tags={_VERSION: version, "task": task})
     flat = dict(_flat(card))
-    figures = {key: value for key, value in flat.items() if isinstance(value, int | float)}
+    figures = {key: value for key, value in flat.items() if isinstance(value, int | float) and math.isfinite(value)}
     words = {key: str(value)[:500] for key, value in flat.items() if key not in figures and value is not None}
     run_id: str = run.info.run_id
     client.log_batch(
         run_id,
         metrics=[Metric(key, float(value), made_at_ms, 0) for key, value in figures.items()],
-        params=[Param(key, value) for key, value in words.items()],
     )
+    # MLflow takes a hundred at a time.
+    told = [Param(key, value) for key, value in words.items()]
+    for start in range(0, len(told), _MOST_PARAMS):
+        client.log_batch(run_id, params=told[start : start + _MOST_PARAMS])
     return run_id
 
 
@@ -101,6 +113,9 @@ def _flat(card: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
     for key, value in card.items():
         # MLflow takes letters, digits, `_`, `-`, `.`, blanks and `/` in a key.
         name = before + "".join(c if c.isascii() and (c.isalnum() or c in "_-. /") else "_" for c in str(key))
+        if len(name) > _LONGEST_KEY:
+            # Cut, two keys could be one: what was cut off is still told apart.
+            name = f"{name[: _LONGEST_KEY - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         if isinstance(value, Mapping):
             found += _flat(value, f"{name}/")
         elif isinstance(value, list | tuple):

@@ -41,3 +41,29 @@ def test_bytes_that_come_back_otherwise_are_noticed(registry: Registry, tmp_path
     (folder / "weights.bin").write_bytes(b"torn")
     with pytest.raises(RegistryError, match=r"other bytes of .weights\.bin."):
         register_text_model(registry, folder, made_at_ms=0)
+
+
+def test_a_card_of_any_size_and_kind_is_stored(registry: Registry, tmp_path: Path) -> None:
+    card = {
+        "figures": {f"class {n}": n / 300 for n in range(300)},
+        "words": {f"set {n}": "a" * 900 for n in range(150)},
+        "nothing": float("nan"),
+        "ünlü %": "çok",
+        "long" * 100: {"a": 1, "b": 2},
+        "deep": {"a": {"b": {"c": [1, 2]}}},
+    }
+    folder = LanguageBundle(task="category", family="fast", files={"weights.bin": b"four"}, card=card).save(tmp_path)
+    first = register_text_model(registry, folder, made_at_ms=0)
+    assert register_text_model(registry, folder, made_at_ms=0) == first
+    with registry._asking("look") as client:
+        run = client.get_run(client.get_model_version("kalibre.text.category", first).run_id)
+    assert len(run.data.metrics) == 302, "two long keys are two"
+    assert len(run.data.params) >= 152
+
+
+def test_a_folder_without_a_model_is_told(registry: Registry, tmp_path: Path) -> None:
+    for content in (None, b"{}", b"[", b'{"task": 1}'):
+        if content is not None:
+            (tmp_path / "manifest.json").write_bytes(content)
+        with pytest.raises(RegistryError, match="holds no saved language model"):
+            register_text_model(registry, tmp_path, made_at_ms=0)
