@@ -53,7 +53,7 @@ def register_text_model(registry: Registry, folder: Path, *, made_at_ms: int) ->
         files = dict(manifest["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RegistryError(
-            f"{str(folder)!r} holds no saved language model ({error!r}): name the folder that `kalibre nlp train` printed"
+            f"{str(folder)!r} holds no saved language model ({error!r}): name one that `kalibre nlp train` saved"
         ) from error
     name = f"kalibre.text.{task}"
     with registry._asking(f"store language model {version}") as client:
