@@ -62,6 +62,7 @@ def test_shares_of_the_linear_head_sum_up_to_it(model, text):
     assert total == pytest.approx(float(linear.row_logits(row)[0] @ up), abs=1e-3)
 
 
+@settings(deadline=None)
 @given(st.lists(SENTENCES, min_size=1, max_size=6))
 def test_counting_together_is_counting_alone(texts):
     for block in (Block("char", 2, 4), Block("word", 1, 2, cut=5), Block("line", 3, 5), Block("cue", 1, 1)):
@@ -82,6 +83,7 @@ def test_focus_keeps_the_length_and_cuts_only_where_assets_part(text):
     assert parting.startswith("Dolar düştü")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_calibrators_give_distributions_and_temperature_keeps_the_order(seed):
     rng = np.random.default_rng(seed)

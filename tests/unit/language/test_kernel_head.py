@@ -80,7 +80,7 @@ def test_shared_likeness_gives_what_single_fits_give():
 
 
 def test_a_recipe_without_heads_is_refused():
+    texts, labels = sentences(60, 1)
+    y = np.array([SENTIMENTS.index(label) for label in labels])
     with pytest.raises(ModelError, match="neither"):
-        texts, labels = sentences(60, 1)
-        y = np.array([SENTIMENTS.index(label) for label in labels])
         train(texts, y, SENTIMENTS, np.arange(60), replace(_RECIPE, gamma=0.0))

@@ -57,8 +57,8 @@ def test_too_little_text_is_told():
 
 def test_drawn_out_letters_are_read_as_the_plain_word(made):
     vectors, fruits, _ = made
-    drawn = [word + word[-1] * 3 for word in fruits]
-    assert (
-        vectors.find(cut([" ".join(drawn)], letters=False)).tolist()
-        == vectors.find(cut([" ".join(fruits)], letters=False)).tolist()
-    )
+    plain = [word for word in fruits if word[-1] != word[-2]]
+    drawn = " ".join(word + word[-1] * 3 for word in plain)
+    found = [vectors.find(cut([text], letters=False)).tolist() for text in (drawn, " ".join(plain))]
+    assert found[0] == found[1]
+    assert min(found[0]) >= 0
