@@ -8,6 +8,7 @@ counts against it.
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Literal
 
 import msgspec
@@ -97,16 +98,20 @@ _OTHER_WORDS = _words(
 def find(text: str, kinds: tuple[Kind, ...] = KINDS) -> list[Pii]:
     """Return the personal data of a text, by start, not overlapping.
 
+    Digits and signs of other alphabets count as their own (`１００`), marks that nobody sees do not part a number.
+
     Examples
     --------
     >>> text = "TCKN 10000000146, tel 0532 123 45 67; sipariş no 10000000146, IBAN TR33 0006 1005 1978 6457 8413 26"
     >>> [(one.kind, one.text) for one in find(text)]
     [('TCKN', '10000000146'), ('PHONE', '0532 123 45 67'), ('IBAN', 'TR33 0006 1005 1978 6457 8413 26')]
     """
+    seen, places = _seen(text)
     found: list[Pii] = []
     for kind in KINDS:
         if kind in kinds:
-            for start, end, score in _FINDERS[kind](text):
+            for first, behind, score in _FINDERS[kind](seen):
+                start, end = (first, behind) if places is None else (places[first], places[behind - 1] + 1)
                 found.append(Pii(start=start, end=end, text=text[start:end], kind=kind, score=score))
     if len(found) < 2:
         return found
@@ -118,6 +123,26 @@ def find(text: str, kinds: tuple[Kind, ...] = KINDS) -> list[Pii]:
         if not kept or one.start >= kept[-1].end:
             kept.append(one)
     return kept
+
+
+_HIDDEN = re.compile("[\u00ad\u034f\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]")
+_ELSEWHERE = re.compile("[\u0660-\u0669\u06f0-\u06f9\u0966-\u096f\uff0b-\uff0f\uff10-\uff19\uff20-\uff5a]")
+
+
+def _seen(text: str) -> tuple[str, list[int] | None]:
+    """Return a text as it is read by eye, and where its characters stand if not where they stood."""
+    if text.isascii():
+        return text, None
+    if _ELSEWHERE.search(text):
+        text = _ELSEWHERE.sub(_plain, text)
+    if not _HIDDEN.search(text):
+        return text, None
+    places = [place for place, one in enumerate(text) if not _HIDDEN.match(one)]
+    return "".join(text[place] for place in places), places
+
+
+def _plain(one: re.Match[str]) -> str:
+    return unicodedata.normalize("NFKC", one[0]) if one[0] > "\uff00" else str(unicodedata.digit(one[0]))
 
 
 Places = list[tuple[int, int, float]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kalibre.core.errors import UsageError
-from kalibre.language.pii.detection import KINDS, Kind, find
+from kalibre.language.pii.detection import KINDS, Kind, Pii, find
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -43,6 +43,15 @@ def recognisers(kinds: Sequence[Kind] = KINDS, language: str = "tr") -> list[Ent
     except ImportError:
         raise UsageError("presidio_analyzer is not installed: pip install 'kalibre[pii]'") from None
 
+    last: tuple[str, list[Pii]] = ("", [])
+
+    def looked(text: str) -> list[Pii]:
+        """Look once, whichever kinds are asked for one after the other: where two overlap all have to be known."""
+        nonlocal last
+        if last[0] != text:
+            last = text, find(text)
+        return last[1]
+
     class Detector(EntityRecognizer):  # type: ignore[misc,unused-ignore]
         """A kind of Kalibre's personal data in Presidio."""
 
@@ -57,7 +66,7 @@ def recognisers(kinds: Sequence[Kind] = KINDS, language: str = "tr") -> list[Ent
             """Find the kind in a text."""
             if entities and ENTITIES[self.kind] not in entities:
                 return []
-            found = [one for one in find(text) if one.kind == self.kind]
+            found = [one for one in looked(text) if one.kind == self.kind]
             return [RecognizerResult(ENTITIES[self.kind], one.start, one.end, one.score) for one in found]
 
     return [Detector(kind) for kind in kinds]

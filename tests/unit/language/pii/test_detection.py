@@ -1,6 +1,6 @@
 import pytest
 
-from kalibre.language.pii import KINDS, find
+from kalibre.language.pii import KINDS, find, mask
 
 IBAN = "TR330006100519786457841326"
 
@@ -101,3 +101,21 @@ def test_only_the_kinds_asked_for():
     assert [one.kind for one in find(text, ("PHONE",))] == ["PHONE"]
     assert find(text, ()) == []
     assert set(KINDS) == {"TCKN", "VKN", "IBAN", "CARD", "PHONE", "EMAIL", "PLATE", "HANDLE"}
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "piece"),
+    [
+        ("TCKN １０００００００１４６", "TCKN", "１０００００００１４６"),
+        ("TCKN ١٠٠٠٠٠٠٠١٤٧ değil, TCKN ١٠٠٠٠٠٠٠١٤٦", "TCKN", "١٠٠٠٠٠٠٠١٤٦"),
+        ("TCKN 10000\u200b000146", "TCKN", "10000\u200b000146"),
+        ("tel ０５３２ １２３ ４５ ６７", "PHONE", "０５３２ １２３ ４５ ６７"),
+        ("yaz: ali＠ornek.com", "EMAIL", "ali＠ornek.com"),
+        ("yaz: a\u00adli@\u2060ornek.com", "EMAIL", "a\u00adli@\u2060ornek.com"),
+        ("IBAN T\u200dR33 0006 1005 1978 6457 8413 26.", "IBAN", "T\u200dR33 0006 1005 1978 6457 8413 26"),
+    ],
+)
+def test_other_digits_and_hidden_marks_hide_nothing(text, kind, piece):
+    assert found(text) == [(kind, piece)]
+    assert piece not in mask(text).text
+    assert find(mask(text).text) == []
