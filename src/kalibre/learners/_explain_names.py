@@ -34,6 +34,9 @@ NAMES: Mapping[str, Name] = {
     "williams_r": Name("Williams %R", "Williams %R", "level", (-80.0, -20.0)),
     "trix": Name("TRIX", "TRIX", "sign"),
     "ultimate": Name("ultimate oscillator", "ultimate osilatörü", "level", (30.0, 70.0)),
+    # news
+    "snews_impact": Name("direction of the news", "haberlerin yönü", "sign"),
+    "snews_conf": Name("certainty of the news", "haberlerin kesinliği", "level", THIRDS),
     # time
     "hour_sin": Name("time of day, sine", "günün saati, sinüs"),
     "hour_cos": Name("time of day, cosine", "günün saati, kosinüs"),
@@ -107,6 +110,7 @@ NAMES: Mapping[str, Name] = {
 
 FAMILIES: Mapping[str, tuple[str, str]] = {
     "momentum": ("momentum", "momentum"),
+    "news": ("news", "haberler"),
     "time": ("time", "zaman"),
     "trend": ("trend", "trend"),
     "volatility": ("volatility", "oynaklık"),
