@@ -88,7 +88,7 @@ def follow(
             names = ", ".join(source.name for source in followed.sources)
             told.print(f"following {names} every {followed.every_s:g} s; stop with Ctrl-C", markup=False)
         while True:
-            done = follower.round(now=once)
+            done = follower.round(now=once, stopped=stopped)
             if as_json:
                 sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
                 sys.stdout.flush()
@@ -121,6 +121,10 @@ def _show(console: Console, done: Round, *, once: bool) -> None:
 
 
 def _line(one: Heard) -> str:
+    from kalibre.core.clock import to_text
+
     said = one.abstained or ("no asset" if one.asset is None else f"{one.asset} {one.impact:+.2f} {one.horizon or '-'}")
     sure = "" if one.confidence is None else f" {one.confidence:.2f}"
-    return f"{one.published}  {said}{sure}  {one.text[:160]}  ({one.source})" + (f"  [{one.note}]" if one.note else "")
+    return f"{to_text(one.known_ms)}  {said}{sure}  {one.text[:160]}  ({one.source})" + (
+        f"  [{one.note}]" if one.note else ""
+    )

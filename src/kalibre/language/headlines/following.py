@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -49,11 +49,12 @@ _LONGEST_PAUSE_S: Final = 3_600.0
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
-    """A headline that was recorded now, and what was made of it."""
+    """A headline that was recorded now, since when it is known (UTC ms), and what was made of it."""
 
     text: str
     source: str
     published: str
+    known_ms: int
     asset: str | None
     impact: float | None
     horizon: str | None
@@ -118,40 +119,59 @@ class Follower:
         self._scorer, self._calendar, self._clock, self._universe = scorer, calendar, clock, universe
         self._misses, self._asks_ms = 0, 0
 
-    def round(self, *, now: bool = False) -> Round:
-        """Look at every source whose turn it is (with `now` at all), then score and record what waits."""
+    def round(self, *, now: bool = False, stopped: Callable[[], bool] = lambda: False) -> Round:
+        """Look at every source whose turn it is (with `now` at all), and score and record what it brought.
+
+        Parameters
+        ----------
+        now
+            Look at every source, whosever turn it is.
+        stopped
+            Asked before each source: whether to end here.
+        """
         at_ms = self._clock.now_ms()
-        looks = []
-        for source in self._followed.sources:
-            standing = self._standing(source)
-            if now or standing.next_ms <= at_ms:
-                looks.append(self._look(source, standing))
+        asking = now or self._asks_ms <= at_ms
+        looks: list[Look] = []
         heard: list[Heard] = []
         headlines = scores = 0
         failed = ""
-        try:
-            asking = now or self._asks_ms <= self._clock.now_ms()
-            while items := self._inbox.waiting(_BATCH, untried=not asking):
-                done, counted, unsettled = self._record(items, asking=asking)
-                heard += done
-                headlines, scores = headlines + counted[0], scores + counted[1]
-                if unsettled and asking:
-                    asking, self._misses = False, self._misses + 1
-                    pause_s = min(_LONGEST_PAUSE_S, self._followed.every_s * 2.0 ** min(self._misses, 12))
-                    self._asks_ms = self._clock.now_ms() + round(1000 * pause_s)
-                    logger.warning(
-                        "%s says nothing of %d headlines, asked again later", self._scorer.version, unsettled
-                    )
-                elif asking:
-                    self._misses = 0
-        except KalibreError as error:
-            # The log is locked, the disk full: what waits is still there in the next round.
-            failed = str(error)
-            logger.warning("headlines wait: %s", failed)
+        turns: list[SourceConfig | None] = [None, *self._followed.sources]
+        for source in turns:
+            if stopped():
+                break
+            # First what waits from before; then source by source: a slow one does not delay what others brought.
+            if source is not None:
+                standing = self._standing(source)
+                if not now and standing.next_ms > self._clock.now_ms():
+                    continue
+                looks.append(self._look(source, standing))
+                if failed or not looks[-1].new:
+                    continue
+            try:
+                while items := self._inbox.waiting(_BATCH, untried=not asking):
+                    done, counted, unsettled = self._record(items, asking=asking)
+                    heard += done
+                    headlines, scores = headlines + counted[0], scores + counted[1]
+                    asking = self._pause(unsettled) if asking else False
+            except KalibreError as error:
+                # The log is locked, the disk full: what waits is still there in the next round.
+                failed = str(error)
+                logger.warning("headlines wait: %s", failed)
         waiting = self._inbox.counts()[1]
         return Round(
             at_ms=at_ms, looks=looks, heard=heard, headlines=headlines, scores=scores, waiting=waiting, failed=failed
         )
+
+    def _pause(self, unsettled: int) -> bool:
+        """Say whether to go on asking; a scorer that left headlines unsettled is left alone for longer and longer."""
+        if not unsettled:
+            self._misses = 0
+            return True
+        self._misses += 1
+        pause_s = min(_LONGEST_PAUSE_S, self._followed.every_s * 2.0 ** min(self._misses, 12))
+        self._asks_ms = self._clock.now_ms() + round(1000 * pause_s)
+        logger.warning("%s says nothing of %d headlines, asked again later", self._scorer.version, unsettled)
+        return False
 
     def next_ms(self) -> int:
         """Return when the next source has its turn."""
@@ -260,7 +280,11 @@ class Follower:
         waits = {one.id for one in again}
         done = [one for one in items if one.id not in waits]
         self._inbox.settle(done, again)
-        heard = [_heard(one, *said) for one, said in zip(items, settled, strict=True) if one.id not in waits]
+        heard = [
+            _heard(one, known_ms(one.published, self._calendar), *said)
+            for one, said in zip(items, settled, strict=True)
+            if one.id not in waits
+        ]
         return heard, (stored.headlines, stored.scores), len(again)
 
     def _unscored(self, item: Item, asking: bool) -> Score | None:
@@ -291,11 +315,12 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else text[:_LONGEST].rpartition(" ")[0] or text[:_LONGEST]
 
 
-def _heard(item: Item, score: Score, reused: str) -> Heard:
+def _heard(item: Item, known: int, score: Score, reused: str) -> Heard:
     return Heard(
         text=item.text,
         source=item.source,
         published=item.published,
+        known_ms=known,
         asset=score.asset,
         impact=score.impact,
         horizon=score.horizon,

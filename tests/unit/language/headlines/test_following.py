@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.fakes.news_site import Site, site
+from tests.fakes.news_site import Answer, Site, site
 from tests.fakes.wire_feed import LIST, serve_feed, serve_kap
 
 from kalibre.bars.calendars import get_calendar
@@ -231,6 +231,32 @@ def test_one_of_two_feeds_of_a_source_that_fails_is_announced_too(
     assert "wire cannot be followed" in caplog.text
     with closing(Inbox(home.path / "following.sqlite")) as inbox:
         assert inbox.standing("news:wire").read_ms == 0, "the heartbeat is of whole looks"
+
+
+def test_a_slow_source_does_not_delay_what_others_brought(home: Home, web: Site) -> None:
+    home.toml += (
+        f'[[sources]]\nname = "slow"\nkind = "news"\nlicence = "test"\ninterval_s = 0.001\nfeeds = ["{web.url}/slow"]\n'
+    )
+    serve_feed(web, "/rss", ("Borsa yükseldi", _rfc(14)))
+    seen: list[int] = []
+
+    def slow(headers: Mapping[str, str], body: bytes) -> Answer:
+        seen.append(len(home.recorded()[0]))
+        return 404, {}, b""
+
+    web.routes["/slow"] = slow
+    home.round()
+    assert seen == [1]
+
+
+def test_asked_to_stop_it_asks_no_further_source(home: Home, web: Site) -> None:
+    serve_feed(web, "/rss", ("Borsa yükseldi", _rfc(14)))
+
+    def stopped(follower: Follower) -> None:
+        assert follower.round(stopped=lambda: True).looks == []
+        assert web.asked == []
+
+    home.round(before=stopped)
 
 
 def test_a_server_that_asks_for_patience_gets_it(home: Home, web: Site) -> None:
