@@ -1,6 +1,7 @@
 """Heads learn toy tasks on the project's encoder and on a hub's, stop early, and say when they have learnt nothing."""
 
 import random
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tests.fakes import hub_models
 from tests.fakes.torch_stack import import_or_skip
 
 from kalibre.core.errors import ModelError
-from kalibre.language.encoder.heads import NONE, Example, Tuning, class_weights, tune
+from kalibre.language.encoder.heads import NONE, Example, Tuning, _Run, class_weights, tune
 from kalibre.language.encoder.hub import open_network, open_tokenizer
 from kalibre.language.encoder.model import EncoderSettings, initial
 from kalibre.language.encoder.networks import Codec, HubCodec, Network, OwnCodec, OwnNetwork, outputs
@@ -226,3 +227,18 @@ def test_hub_types_tell_question_and_passage_apart(hub: Path) -> None:
     with torch.no_grad():
         wanted = network.model(**asked)
     assert np.allclose(found[:, 0], wanted.start_logits[0].numpy(), atol=1e-5)
+
+
+def test_the_rate_has_fallen_when_the_clock_ends_a_run(own) -> None:
+    codec, network = own
+    examples = encoded(codec, sentences(20, 1))
+    long = replace(FAST, epochs=1_000)
+    bound = _Run(network("text", 2)(0), examples, long, 0, until=time.monotonic() - 1e-3)
+    free = _Run(network("text", 2)(0), examples, long, 0, until=None)
+    for run in (bound, free):
+        run.epoch()
+    rates = [[group["lr"] for group in run._optimiser.param_groups] for run in (bound, free)]
+    assert max(rates[0]) <= 0.05 * long.rate
+    # By its steps alone a run of a thousand rounds has hardly begun to warm up.
+    assert max(rates[1]) < 0.02 * long.rate
+    assert bound._share() == 1.0 > free._share()
