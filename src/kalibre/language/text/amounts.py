@@ -20,6 +20,7 @@ _NAMES = {
     "pound": "GBP", "yen": "JPY", "yuan": "CNY", "frank": "CHF", "ruble": "RUB", "riyal": "SAR", "dirhem": "AED",
     "manat": "AZN", "rupi": "INR", "kron": "SEK", "zloti": "PLN", "sekel": "ILS", "dinar": "KWD", "tenge": "KZT",
 }  # fmt: skip
+_HUNDREDTHS = ("kurus", "sent")
 _CODES = "TRY|TL|USD|EUR|EURO|GBP|JPY|CHF|RUB|CNY|AUD|CAD|SEK|NOK|DKK|AED|SAR|AZN|KWD|ILS|PLN|INR|KRW"
 _OWNED_BY = {
     "abd": "USD", "amerikan": "USD", "kanada": "CAD", "avustralya": "AUD", "turk": "TRY", "yeni turk": "TRY",
@@ -132,6 +133,8 @@ def _part(text: str, number: numbers.Number) -> _Part:
         return _Part(number, begin, end, -value if re.search("[-−]", ahead[0]) else value, currency=code)
     if after:
         start, value = _signed(text, start, value)
+        if fold(after["name"] or "").startswith(_HUNDREDTHS):
+            value /= 100
         return _Part(number, start, after.end(), value, currency=_currency(after), marked_behind=True)
     return _Part(number, start, end, value)
 
@@ -183,7 +186,7 @@ def _merged(text: str, parts: list[_Part]) -> list[Amount]:
             part = following if not (part.currency or part.percent) else part
             k += 1 if link else 0
         elif following and _goes_on(text, part, following):
-            end, value = following.end, part.value + following.value / 100
+            end, value = following.end, part.value + following.value
             k += 1
         if part.percent or part.currency:
             start = min(part.start, parts[k - (upper is not None)].start) if upper is not None else part.start
@@ -229,6 +232,6 @@ def _goes_on(text: str, part: _Part, following: _Part) -> bool:
     return (
         part.marked_behind
         and bool(part.currency)
-        and small in ("kurus", "sent")
+        and small in _HUNDREDTHS
         and text[part.end : following.number.start] == " "
     )

@@ -34,6 +34,7 @@ _SOFT = re.compile(
     r" (?:holding|grubu|bankasi|gyo|gayrimenkul yatirim ortakligi|yatirim|enerji|otomotiv|menkul degerler)$"
 )
 _GYO = re.compile(r"gayrimenkul yatirim ort(?:akligi)?")
+_YAHOO = re.compile(r"([A-Z0-9]{3,6})\.(?:IS|E)", re.IGNORECASE | re.ASCII)
 _LONGEST = 120
 
 
@@ -79,7 +80,8 @@ def _key(name: str) -> str:
 def link(name: str) -> str | None:
     """Return the symbol of the asset that a name stands for, None where there is none.
 
-    The name may carry a suffix, capitals of any kind and what companies are called by law (`A.Ş.`).
+    The name may carry a suffix, capitals of any kind and what companies are called by law (`A.Ş.`); a code may carry
+    the exchange (`GARAN.IS`).
 
     Examples
     --------
@@ -90,6 +92,8 @@ def link(name: str) -> str | None:
     """
     if len(name) > _LONGEST:
         return None
+    if (code := _YAHOO.fullmatch(name.strip())) and (asset := assets().get(code[1].upper())) and asset.kind == "share":
+        return asset.symbol
     names = _by_name()
     key = _key(name)
     cut = _key(re.split(f"[{APOSTROPHES}](?=[^\\W\\d_]+$)", name.strip(), maxsplit=1)[0])

@@ -114,3 +114,11 @@ def test_every_share_of_the_shared_prices_is_known():
     if not file.is_file():
         pytest.skip(f"{file.name} is absent")
     assert set(pl.read_parquet(file)["ticker"].unique()) <= set(assets())
+
+
+@pytest.mark.parametrize(
+    ("name", "symbol"),
+    [("GARAN.IS", "GARAN"), ("thyao.is", "THYAO"), ("AKBNK.E", "AKBNK"), ("USD.IS", None), ("X.IS", None)],
+)
+def test_codes_as_data_vendors_write_them_are_linked(name, symbol):
+    assert link(name) == symbol
