@@ -24,6 +24,8 @@ from kalibre.language.near import NearIndex, groups, overlap
 
 BATCH_CHARACTERS = 4_000_000
 BATCH_DOCUMENTS = 2_000
+BATCH_SECONDS = 300.0
+"""How long texts wait to be stored at most: what a polite visitor gathered slowly is not lost to a power cut."""
 _EXAMPLES = 20
 _HINTS = {"long": "cut it (source 'files': split = \"block\"), or raise longest_chars in the rules"}
 _CHANGED = "the rules are not those of the last build: they hold for what is new; build in another folder for all of it"
@@ -224,23 +226,24 @@ def _keep(batch: list[Document], store: Store, known: _Known, told: SourceReport
 
 
 def _batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
-    """Yield documents in batches; what was read before a source failed comes too."""
+    """Yield documents in batches; what was read before a source failed, or somebody stopped it, comes too."""
     batch: list[Document] = []
-    size = 0
-    failed: SourceError | None = None
+    size, began = 0, time.monotonic()
+    failed: BaseException | None = None
     while True:
         try:
             one = next(documents)
         except StopIteration:
             break
-        except SourceError as error:
+        except (SourceError, KeyboardInterrupt) as error:
             failed = error
             break
         batch.append(one)
         size += len(one.text)
-        if size >= BATCH_CHARACTERS or len(batch) >= BATCH_DOCUMENTS:
+        late = time.monotonic() - began >= BATCH_SECONDS
+        if size >= BATCH_CHARACTERS or len(batch) >= BATCH_DOCUMENTS or late:
             yield batch
-            batch, size = [], 0
+            batch, size, began = [], 0, time.monotonic()
     if batch:
         yield batch
     if failed is not None:

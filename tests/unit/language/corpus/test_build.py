@@ -117,8 +117,8 @@ def test_a_source_that_fails_keeps_what_it_gave(tmp_path: Path):
 def test_an_interrupted_build_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(building, "BATCH_DOCUMENTS", 10)
     every = [news(i) for i in range(40)]
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "c", Scripted(*every[:25], KeyboardInterrupt()), near=1.0)
+    with pytest.raises(MemoryError):
+        run(tmp_path / "c", Scripted(*every[:25], MemoryError()), near=1.0)
     assert texts(tmp_path / "c") == every[:20]
     told = run(tmp_path / "c", Scripted(*every), near=1.0)
     assert (told.added, told.sources[0].exact_duplicates) == (20, 20)
@@ -247,6 +247,18 @@ def test_a_source_that_stops_half_way_goes_on_from_there(
     told = run(tmp_path / "c", Counting(*items))  # type: ignore[arg-type]
     assert told.sources[0].found <= 5
     assert texts(tmp_path / "c") == items
+
+
+def test_slow_sources_are_stored_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(building, "BATCH_SECONDS", 0.0)
+    assert run(tmp_path / "c", Scripted(news(1), news(2), news(3))).shards == 3
+
+
+def test_what_was_read_before_somebody_stopped_it_is_kept(tmp_path: Path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "c", Counting(news(1), news(2), KeyboardInterrupt()))  # type: ignore[arg-type]
+    assert texts(tmp_path / "c") == [news(1), news(2)]
+    assert Store(tmp_path / "c").manifest.memory["s0"] == {"read": 2}
 
 
 def test_a_build_without_news_does_not_read_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
