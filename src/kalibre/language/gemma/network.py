@@ -65,7 +65,7 @@ class Words:
             self._numbers[pieces], self._pieces[found] = found, pieces
             if len(self._pieces) > self._most:
                 _, oldest = self._pieces.popitem(last=False)
-                del self._numbers[oldest]
+                self._numbers.pop(oldest, None)
         return found
 
     def pieces(self, number: int) -> tuple[int, ...]:
@@ -213,12 +213,12 @@ class GemmaNetwork:
         return functional.rms_norm(high, (settings.width,), None, settings.epsilon)
 
     def depths(self) -> list[list[Any]]:
-        """Head, adapters from the last layer to the first."""
+        """Head, adapters from the last layer to the first, and no piece table: it stays as it is."""
         groups = [["head.weight", "head.bias"]]
         groups += [
             [name for name in self.tuned if name.startswith(f"{layer}.")] for layer in reversed(self.plan.adapted)
         ]
-        return [[self.tuned[name] for name in names] for names in groups if names]
+        return [*([self.tuned[name] for name in names] for names in groups), []]
 
     def state(self) -> dict[str, Any]:
         """Copy adapters and head."""
