@@ -42,6 +42,8 @@ _DASHES = frozenset("–—…")
 _CERTAIN = 3
 _LATIN_EXTENDED = frozenset("ĞğİıŞşČčĆćĐđĘęĚěŠšŽžŁłŃńŐőŰűŘřŚśŤťŮůŹźŻżŸ")
 _TURKISH = frozenset("çğıöşüÇĞİÖŞÜâîûÂÎÛ’‘“”–—…€₺°")
+_OFTEN_TOO_MUCH = frozenset("ÂÃÄÅâ")
+"""What a second look may take out; another letter is somebody's."""
 _PASSES = 3
 """How often a text may have been encoded too often."""
 
@@ -143,7 +145,8 @@ def second_look(text: str) -> list[Edit]:
             continue
         for start, end, text_now in _differences(line[0], fixed):
             kept = start and line[0][start - 1].isupper() and line[0][start] in "ÂÃÄÅ" and end - start <= 2
-            if not kept and all(one.isascii() or one in _TURKISH for one in text_now):
+            lost = not text_now and not set(line[0][start:end]) <= _OFTEN_TOO_MUCH
+            if not kept and not lost and all(one.isascii() or one in _TURKISH for one in text_now):
                 found.append((line.start() + start, line.start() + end, text_now))
     return found
 

@@ -112,11 +112,16 @@ def clean(text: str) -> Cleaned:
     now = _replaced(now, _WINDOWS, lambda found: found[0].encode("latin-1").decode("cp1252"))
     for repair in repairs(now.text):
         now = _edited(now, repair(now.text))
+    repaired = len(now.text)
     now = _replaced(now, _ENTITY, lambda found: html.unescape(found[0]))
     now = _replaced(now, _BREAK, lambda _: "\n")
     now = _replaced(now, _BLANK, lambda _: " ")
     now = _replaced(now, _DROPPED, lambda _: "")
     now = _replaced(now, _LOST_DOT, lambda _: "i")
+    if len(now.text) < repaired and any(repair(now.text) for repair in repairs(now.text)):
+        # What was taken out stood between the halves of a character.
+        again = clean(now.text)
+        return Cleaned(again.text, now.offsets[again.offsets])
     return _composed(now)
 
 

@@ -56,6 +56,13 @@ def test_the_way_back():
     assert cleaned.span(0, len(cleaned.text))[1] == len(text)
 
 
+@pytest.mark.parametrize("text", ["0Â\x08\x80", "kÃ\x00¢r", "kÃ&ZeroWidthSpace;¢r", "kÃ\u200b\x01¢rÄ\u200e±"])
+def test_what_is_clean_stays_so_when_marks_parted_a_broken_letter(text):
+    cleaned = clean(text)
+    assert clean(cleaned.text).text == cleaned.text
+    assert cleaned.span(0, len(cleaned.text)) == (0, len(text))
+
+
 def test_a_letter_buried_under_marks_is_dug_out():
     assert len(clean("a" + "\u0301\u0316" * 100_000).text) < 40
 
