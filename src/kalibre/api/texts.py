@@ -27,6 +27,8 @@ LONGEST_TEXT: Final = 100_000
 """Characters of one text; a book belongs into the corpus, not into a request."""
 MOST_CHARACTERS: Final = 1_000_000
 """Of all texts of a request: more would keep everyone else waiting for half a minute."""
+SEATS: Final = 8
+"""Requests that are read or wait for their turn; more would take the threads that the kill switch needs."""
 
 
 class Entities(msgspec.Struct, frozen=True):
@@ -85,6 +87,7 @@ class Texts:
         self._loaded: dict[str, Any] = {}
         self.turn = threading.Semaphore(1)
         """One at a time reads text: forecasts come first, and a second one would only slow the first."""
+        self._seats = threading.BoundedSemaphore(SEATS)
         self.asking = threading.Semaphore(1)
         """One at a time waits for an endpoint, and keeps nobody else from reading; two would pay for the same twice."""
         self.counters = TextCounters()
@@ -92,6 +95,10 @@ class Texts:
     def sentiment(self, texts: Sequence[str]) -> Sentiments:
         """Return what each text says for the market."""
         check_texts(texts)
+        with self._seat():
+            return self._sentiment(texts)
+
+    def _sentiment(self, texts: Sequence[str]) -> Sentiments:
         model = self._model("sentiment")
         with self._counted("sentiment") as outcomes:
             results = model.predict(texts)
@@ -101,6 +108,10 @@ class Texts:
     def entities(self, texts: Sequence[str]) -> EntityLists:
         """Return the names in each text."""
         check_texts(texts)
+        with self._seat():
+            return self._entities(texts)
+
+    def _entities(self, texts: Sequence[str]) -> EntityLists:
         model = self._model("entities")
         with self._counted("entities") as outcomes:
             results = [Entities(found) for found in model.predict(texts)]
@@ -116,6 +127,10 @@ class Texts:
             409 if there is no index to answer from; the message says how one is made.
         """
         check_texts([question, *(one.text for one in passages or ())])
+        with self._seat():
+            return self._answer(question, passages)
+
+    def _answer(self, question: str, passages: Sequence[Passage] | None) -> Answer:
         answerer = self._answerer(passages)
         with self._counted("answer") as outcomes:
             found: Answer = answerer.answer(question)
@@ -124,9 +139,13 @@ class Texts:
 
     def score(self, headlines: Sequence[str]) -> list[tuple[Score, Reuse]]:
         """Return a score for each headline, through the cache."""
+        check_texts(headlines)
+        with self._seat():
+            return self._score(headlines)
+
+    def _score(self, headlines: Sequence[str]) -> list[tuple[Score, Reuse]]:
         from kalibre.language.headlines.scoring import scored
 
-        check_texts(headlines)
         scorer, cache = self._once("scorer", self._make_scorer), self.cache()
         with self._counted("news", self.asking if scorer.prompt_version else self.turn) as outcomes:
             universe = self._settings.language.universe or None
@@ -222,6 +241,19 @@ class Texts:
                 with self._loading:
                     found = self._loaded.setdefault(name, made)
         return found
+
+    @contextmanager
+    def _seat(self) -> Iterator[None]:
+        if not self._seats.acquire(blocking=False):
+            raise ApiError(
+                f"{SEATS} requests with text are read or wait: try again in a second, or send more texts in one",
+                status=429,
+                headers=(("retry-after", "1"),),
+            )
+        try:
+            yield
+        finally:
+            self._seats.release()
 
     @contextmanager
     def _counted(self, task: str, turn: threading.Semaphore | None = None) -> Iterator[list[str]]:

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from tests.fakes.openai_endpoint import fake_endpoint
 
 from kalibre.api.app import create_app
+from kalibre.api.texts import SEATS
 from kalibre.core.settings import Settings
 from kalibre.language.answering.library import build_library, index_folder
 from kalibre.language.headlines.inbox import Inbox, Standing
@@ -236,6 +237,24 @@ def test_a_slow_endpoint_keeps_nobody_from_reading(tmp_path: Path) -> None:
             fake.answer = lambda call: (401, b"", {})
             fake.let_go.set()
             assert waiting.result(30).json()["results"][0]["impact"] is None
+
+
+def test_readers_in_a_crowd_leave_the_kill_switch_its_threads(client: TestClient) -> None:
+    texts = client.app.service.texts  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(50) as pool:
+        with texts.turn:
+            waiting = [
+                pool.submit(client.post, "/nlp/sentiment", json={"text": TEXT}, headers=PREDICT)
+                for _ in range(SEATS + 42)
+            ]
+            deadline = time.monotonic() + 60
+            while sum(one.done() for one in waiting) < 42 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            refused = [one.result() for one in waiting if one.done()]
+            assert [one.status_code for one in refused] == [429] * 42
+            assert refused[0].headers["retry-after"] == "1"
+            assert client.get("/news/cache", headers=PREDICT).status_code == 200
+        assert sorted(one.result().status_code for one in waiting) == [200] * SEATS + [429] * 42
 
 
 def test_followed_feeds_show_their_heartbeat(client: TestClient, home: Path) -> None:

@@ -54,7 +54,7 @@ class CacheView(View):
 @router.post(
     "/news/score",
     response_class=Response,
-    responses={**documented(_SCORES, "A score for each headline."), **errors(413, 415)},
+    responses={**documented(_SCORES, "A score for each headline."), **errors(413, 415, 429)},
     dependencies=[needs("predict"), takes_json],
 )
 def score(request: Request, posted: PostedHeadlines) -> Response:

@@ -89,7 +89,7 @@ class PostedQuestion(Command):
 @router.post(
     "/nlp/sentiment",
     response_class=Response,
-    responses={**documented(_SENTIMENTS, "What each text says for the market."), **errors(413, 415)},
+    responses={**documented(_SENTIMENTS, "What each text says for the market."), **errors(413, 415, 429)},
     dependencies=[needs("predict"), takes_json],
 )
 def sentiment(request: Request, posted: PostedTexts) -> Response:
@@ -100,7 +100,7 @@ def sentiment(request: Request, posted: PostedTexts) -> Response:
 @router.post(
     "/nlp/entities",
     response_class=Response,
-    responses={**documented(_ENTITIES, "The names in each text."), **errors(413, 415)},
+    responses={**documented(_ENTITIES, "The names in each text."), **errors(413, 415, 429)},
     dependencies=[needs("predict"), takes_json],
 )
 def entities(request: Request, posted: PostedTexts) -> Response:
@@ -113,7 +113,7 @@ def entities(request: Request, posted: PostedTexts) -> Response:
     response_class=Response,
     responses={
         **documented(_ANSWER, "The answer with where it stands, or why there is none."),
-        **errors(409, 413, 415),
+        **errors(409, 413, 415, 429),
     },
     dependencies=[needs("predict"), takes_json],
 )
