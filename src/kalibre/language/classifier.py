@@ -41,6 +41,8 @@ class Recipe:
         Of the mean word vector and of the signals; 0 leaves them out.
     vector_even
         Whether each text's mean vector is brought to the same length, whatever the text holds.
+    settled
+        Whether n-grams call words whose sense is settled by it (`Features.rename`).
     rarity_power
         How much rare features count: the power of the inverse document frequency.
     solver, strength
@@ -60,6 +62,7 @@ class Recipe:
     vector_scale: float = 1.0
     vector_even: bool = False
     dense_scale: float = 0.5
+    settled: bool = True
     rarity_power: float = 1.0
     solver: Literal["logistic", "ridge"] = "logistic"
     strength: tuple[float, ...] = (1.0,)
@@ -87,7 +90,12 @@ class Features:
 
     def rows(self, texts: Sequence[str]) -> sparse.csr_matrix:
         """Return the features: blocks, vectors, signals, in this order."""
-        return self.join([ngrams.counts(texts, block, self.rename) for block in self.recipe.blocks], *self.plain(texts))
+        return self.join([ngrams.counts(texts, block, self.naming) for block in self.recipe.blocks], *self.plain(texts))
+
+    @property
+    def naming(self) -> ngrams.Rename | None:
+        """What calls words otherwise in n-grams, where the recipe wants it."""
+        return self.rename if self.recipe.settled else None
 
     def plain(self, texts: Sequence[str]) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
         """Return mean vectors and raw signals."""
@@ -193,12 +201,12 @@ class TextClassifier:
             return np.zeros((0, len(self.classes)))
         return self.calibrator.apply(self.logits(texts))
 
-    def slopes(self, rows: sparse.csr_matrix, direction: FloatArray) -> FloatArray | None:
+    def slopes(self, rows: sparse.csr_matrix, direction: FloatArray) -> Any:
         """Return the kernel head's slopes at some rows, for `shares`; None without one."""
         return None if self.kernel is None else self.kernel.slopes(rows, direction)
 
     def shares(
-        self, text: str, row: sparse.csr_matrix, direction: FloatArray, slope: FloatArray | None = None
+        self, text: str, row: sparse.csr_matrix, direction: FloatArray, slope: Any = None
     ) -> tuple[list[tuple[int, int, float]], FloatArray]:
         """Return what each word adds to `logits @ direction`, and what each signal does.
 
@@ -220,7 +228,7 @@ class TextClassifier:
         found: dict[tuple[int, int], float] = {}
         bounds, recipe = self.features.bounds, self.features.recipe
         for number, block in enumerate(recipe.blocks):
-            parts = ngrams.parts_of([text], block, self.features.rename)
+            parts = ngrams.parts_of([text], block, self.features.naming)
             word, feature = ngrams.units(parts, block)
             at = np.minimum(np.searchsorted(index, feature + bounds[number]), max(len(index) - 1, 0))
             here = index[at] == feature + bounds[number] if len(index) else np.zeros(len(at), np.bool_)
@@ -248,7 +256,7 @@ class TextClassifier:
             signals = values
         return [(start, end, weight) for (start, end), weight in sorted(found.items())], signals
 
-    def _toward(self, features: NDArray[np.int64], slope: FloatArray | None, direction: FloatArray) -> FloatArray:
+    def _toward(self, features: NDArray[np.int64], slope: Any, direction: FloatArray) -> FloatArray:
         found: FloatArray = self.mix[0] * (self.weights[features].astype(np.float64) @ direction)
         if slope is not None and self.kernel is not None:
             found = found + self.mix[1] * self.kernel.spread(slope, features)

@@ -81,8 +81,9 @@ def count(
     rename: ngrams.Rename | None = None,
 ) -> Counted:
     """Count n-grams, find vectors and signals: nothing here looks at labels or at other texts."""
-    plain = Features(recipe, (), vectors, dense).plain(texts)
-    return Counted(tuple(ngrams.counts(texts, block, rename) for block in recipe.blocks), *plain)
+    features = Features(recipe, (), vectors, dense, rename)
+    counted = tuple(ngrams.counts(texts, block, features.naming) for block in recipe.blocks)
+    return Counted(counted, *features.plain(texts))
 
 
 def folds(

@@ -2,15 +2,16 @@
 
 A kernel method has to keep what it was fitted on. It keeps a *sketch*: the features of a text, some hundred thousand,
 are added up with random signs into some hundred numbers. Products of sketches are those of the texts but for a little
-noise, and nothing can be read back from a sum. Where that noise costs too much, it keeps the features themselves (a
-sketch of no numbers): such a head is exact, and is not stored.
+noise, and nothing can be read back from a sum. Where that noise costs too much it keeps the hashed features themselves
+(a sketch of no numbers): such a head is exact, some thousand bytes a text large, and n-grams that somebody guesses can
+be looked for in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,9 +21,9 @@ from scipy import sparse
 from kalibre.core.errors import ModelError
 
 FloatArray = NDArray[np.float64]
-Rows: TypeAlias = NDArray[np.float32] | Any
+Rows: TypeAlias = Any
 """Dense, or a sparse matrix, which has no types."""
-_AT_ONCE = 512
+_AT_ONCE, _FINE = 512, 32_767.0
 SHARPNESS = 4.0
 """Scores are shares of classes; this times them is a logit."""
 
@@ -62,11 +63,11 @@ class KernelHead:
         rows = sketch(design, self.kept, self.size)
         found = np.empty((rows.shape[0], self.alpha.shape[1]))
         for first in range(0, rows.shape[0], _AT_ONCE):
-            near = likeness(rows[first : first + _AT_ONCE], self.rows, self.gamma)
+            near = likeness(rows[first : first + _AT_ONCE], self.rows if self.size else self._columns, self.gamma)
             found[first : first + _AT_ONCE] = near @ self.alpha + self.base
         return self.sharpness * found
 
-    def slopes(self, design: sparse.csr_matrix, direction: FloatArray) -> FloatArray:
+    def slopes(self, design: sparse.csr_matrix, direction: FloatArray) -> Any:
         """Return how fast `scores @ direction` rises with each number of a row's sketch, its length held fixed.
 
         Parameters
@@ -78,14 +79,11 @@ class KernelHead:
 
         Returns
         -------
-        Shape (n_texts, n_numbers); 0 for a row without features.
-
-        Raises
-        ------
-        ModelError
-            If the head is exact.
+        Shape (n_texts, n_numbers); 0 for a row without features. Of an exact head, for each row its features,
+        ascending, and their slopes. `spread` reads either.
         """
-        self._sketched()
+        if not self.size:
+            return [self._exact_slope(design[at], direction) for at in range(design.shape[0])]
         added = _added(design, self.kept, self.size)
         length = np.linalg.norm(added, axis=1, keepdims=True)
         found = np.zeros(added.shape)
@@ -99,8 +97,28 @@ class KernelHead:
         )
         return steep
 
-    def spread(self, slope: FloatArray, features: NDArray[np.int64]) -> FloatArray:
-        """Return the slope of each of some features, from that of the sketch."""
+    def _exact_slope(self, row: sparse.csr_matrix, direction: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
+        features = np.sort(row.indices).astype(np.int64)
+        length = float(np.linalg.norm(row.data))
+        if not length:
+            return features, np.zeros(len(features))
+        near = likeness(sketch(row, self.kept, 0), self._columns, self.gamma)[0]
+        found = self._columns[:, features].T @ (near * (self.alpha @ direction))
+        return features, np.asarray(found, np.float64) * (2.0 * self.gamma * self.sharpness / length)
+
+    @cached_property
+    def _columns(self) -> Any:
+        """The rows as a product with few texts wants them: it then touches those texts' features alone."""
+        return self.rows.tocsc()
+
+    def spread(self, slope: Any, features: NDArray[np.int64]) -> FloatArray:
+        """Return the slope of each of some features, from one row of `slopes`."""
+        if not self.size:
+            known, values = slope
+            if not len(known):
+                return np.zeros(len(features))
+            place = np.minimum(np.searchsorted(known, features), len(known) - 1)
+            return np.where(known[place] == features, values[place], 0.0)
         at, sign = _places(self.kept, self.size)
         before = features < self.kept
         inner = np.where(before, features, 0)
@@ -110,37 +128,37 @@ class KernelHead:
         return found
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what is stored: rows as bytes.
-
-        Raises
-        ------
-        ModelError
-            If the head is exact.
-        """
-        self._sketched()
-        top = np.maximum(np.abs(self.rows).max(axis=1, keepdims=True), 1e-12)
-        return {
-            "kernel_rows": np.rint(self.rows / top * 127.0).astype(np.int8),
-            "kernel_top": top.astype(np.float32),
+        """Return what is stored: rows as bytes."""
+        told: dict[str, NDArray[Any]] = {
             "kernel_alpha": self.alpha.astype(np.float32),
             "kernel_base": self.base,
             "kernel_shape": np.array([self.gamma, self.kept, self.size, self.sharpness]),
         }
-
-    def _sketched(self) -> None:
         if not self.size:
-            raise ModelError(
-                f"an exact kernel head keeps the features of its {self.rows.shape[0]} texts as they are: train with a "
-                "sketch (of 1,024 numbers, say) to store it or to explain by it"
-            )
+            top = max(float(np.abs(self.rows.data).max(initial=0.0)), 1e-12)
+            return told | {
+                "kernel_rows": np.rint(self.rows.data / top * _FINE).astype(np.int16),
+                "kernel_top": np.array([top, self.rows.shape[1]]),
+                "kernel_features": self.rows.indices.astype(np.uint32),
+                "kernel_ends": self.rows.indptr.astype(np.int64),
+            }
+        tops = np.maximum(np.abs(self.rows).max(axis=1, keepdims=True), 1e-12)
+        rows = np.rint(self.rows / tops * 127.0).astype(np.int8)
+        return told | {"kernel_rows": rows, "kernel_top": tops.astype(np.float32)}
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> KernelHead:
         """Read what `arrays` gave."""
-        rows = arrays["kernel_rows"].astype(np.float32) / np.float32(127.0) * arrays["kernel_top"]
         gamma, kept, size, sharpness = arrays["kernel_shape"].tolist()
-        alpha = arrays["kernel_alpha"].astype(np.float64)
-        return cls(rows, alpha, arrays["kernel_base"], gamma, int(kept), int(size), sharpness)
+        alpha, base = arrays["kernel_alpha"].astype(np.float64), arrays["kernel_base"]
+        if size:
+            rows = arrays["kernel_rows"].astype(np.float32) / np.float32(127.0) * arrays["kernel_top"]
+        else:
+            top, width = arrays["kernel_top"].tolist()
+            values = arrays["kernel_rows"].astype(np.float32) * np.float32(top / _FINE)
+            shape = (len(alpha), int(width))
+            rows = sparse.csr_matrix((values, arrays["kernel_features"], arrays["kernel_ends"]), shape=shape)
+        return cls(rows, alpha, base, gamma, int(kept), int(size), sharpness)
 
 
 @cache

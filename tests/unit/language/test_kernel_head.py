@@ -54,12 +54,25 @@ def test_a_large_sketch_says_nearly_the_same():
     assert np.abs(large - exact).max() < 0.3 * np.abs(small - exact).max()
 
 
-def test_an_exact_head_is_not_stored_nor_asked_for_reasons():
+def test_an_exact_head_is_stored_and_explains():
     rows, y = planted(40, 4)
     head = kernel_head.fit(rows, y, 3, kept=60, weight=np.full(40, 1.0), gamma=1.0, ridge=0.3, size=0)
-    for ask in (head.arrays, lambda: head.slopes(rows, np.ones(3))):
-        with pytest.raises(ModelError, match="sketch"):
-            ask()
+    again = kernel_head.KernelHead.of(head.arrays())
+    assert np.allclose(again.scores(rows), head.scores(rows), atol=1e-3)
+    up = np.array([-1.0, 0.0, 1.0])
+    for place, slope in enumerate(head.slopes(rows[:5], up)):
+        dense = rows[place].toarray()[0].astype(np.float64)
+        steep = head.spread(slope, np.arange(60))
+        assert not steep[dense == 0].any()
+        # With the length held fixed, a small step changes each product with a training text by what it adds.
+        length, step = np.linalg.norm(dense), 1e-4
+        for feature in np.flatnonzero(dense):
+            products = head.rows @ (dense / length)
+            moved = products + np.asarray(head.rows[:, [feature]].todense()).ravel() * step / length
+            change = (np.exp(-2 * (1 - moved)) - np.exp(-2 * (1 - products))) @ (head.alpha @ up)
+            assert 4.0 * change / step == pytest.approx(steep[feature], rel=1e-2, abs=1e-4)
+    empty = sparse.csr_matrix((1, 60), dtype=np.float32)
+    assert not head.spread(head.slopes(empty, up)[0], np.arange(60)).any()
 
 
 def test_shared_likeness_gives_what_single_fits_give():

@@ -128,6 +128,29 @@ def test_labels_without_sense_collapse_loudly():
         fast.train(texts, [labels[i] for i in rng.permutation(120)], groups=np.arange(120))
 
 
+def test_posts_are_learnt_stored_and_explained(tmp_path):
+    texts, labels = sentences(150, 1)
+    bundle = fast.train(texts, labels, groups=np.arange(150), recipe=fast.POSTS, seed=3)
+    model = fast.from_bundle(bundle)
+    held, told = sentences(60, 2)
+    said = model.predict(held)
+    best = [max(zip(one.probabilities, ("negative", "neutral", "positive"), strict=True))[1] for one in said]
+    assert np.mean([one == label for one, label in zip(best, told, strict=True)]) > 0.9
+    again = load("sentiment", str(bundle.save(tmp_path))).predict(held)
+    assert [one.label for one in again] == [one.label for one in said]
+    (bad,) = model.predict(["Ova Gıda kârı yüzde 40 geriledi"])
+    worst = min(bad.reasons, key=lambda one: one.weight)
+    assert "geriledi" in "Ova Gıda kârı yüzde 40 geriledi"[worst.start : worst.end]
+
+
+def test_of_many_texts_the_better_recipe_stays(monkeypatch):
+    monkeypatch.setattr(fast, "_MANY", 100)
+    texts, labels = sentences(150, 1)
+    either = fast.train(texts, labels, groups=np.arange(150), seed=3)
+    single = [fast.train(texts, labels, groups=np.arange(150), seed=3, recipe=one) for one in (fast.RECIPE, fast.POSTS)]
+    assert either.version == min(single, key=lambda one: one.card["out_of_fold"]["log_loss"]).version
+
+
 _ENGLISH = {
     "positive": ("{} raises its full-year profit forecast", "{} shares jump after the company wins a large order"),
     "negative": ("{} shares plunge after the company posts a loss", "{} cuts its sales outlook on weak demand"),
