@@ -14,7 +14,7 @@ from kalibre.core.errors import LanguageError, UsageError
 from kalibre.language.base import AssetImpact, Sentiment
 from kalibre.language.headlines.cache import ScoreCache, question_of
 from kalibre.language.headlines.score import Score, abstention
-from kalibre.language.headlines.scoring import BuiltinScorer, get_cache_stats, score_headlines, scored
+from kalibre.language.headlines.scoring import BuiltinScorer, get_cache_stats, score_headlines, scored, shared_cache
 from kalibre.language.load import load
 
 
@@ -287,3 +287,17 @@ def test_a_cache_survives_a_kill(tmp_path: Path) -> None:
     results = scored([f"Borsa {n} puan" for n in range(201)], scorer=scorer, cache=ScoreCache(path))
     assert {reuse for _, reuse in results} == {"exact"}
     assert scorer.asked == []
+
+
+def test_without_a_cache_named_the_process_has_one() -> None:
+    shared_cache.cache_clear()
+    scorer = Counting()
+    for _ in range(2):
+        score_headlines(FEED, scorer=scorer)
+    assert scorer.asked == [FEED[0], FEED[3]]
+    stats = get_cache_stats()
+    assert (stats.exact_hits, stats.near_hits, stats.misses) == (4, 2, 2)
+    score_headlines(FEED, scorer=scorer, cache=None)
+    assert len(scorer.asked) == 4
+    assert get_cache_stats() == stats
+    shared_cache.cache_clear()
