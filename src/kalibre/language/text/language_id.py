@@ -11,7 +11,7 @@ import re
 import unicodedata
 from typing import Literal
 
-from kalibre.language.text.casing import lower
+from kalibre.language.text.casing import fold, lower
 from kalibre.language.text.tokens import APOSTROPHES, is_suffix
 
 Language = Literal["tr", "en", "other", "unknown"]
@@ -82,6 +82,15 @@ _OTHER_WORDS = frozenset(
     från jest nie się że od przez dla jak po și pentru din cu sau mai je za koji nije és egy az hogy nem
     """.split()
 ) - {"euro", "will", "mil", "has", "as", "do", "no", "a", "o", "per", "en", "on", "ne", "de", "da", "an", "at", "die"}
+_TR_PLAIN = (
+    frozenset(map(fold, _TR_WORDS)) - _TR_WORDS - _EN_WORDS - _OTHER_WORDS
+    - frozenset("aldi alin dun dunya eger gore gun hic ilc kac kur once su uc usd us".split())
+) | frozenset("gune degil dunyanin iliskin yukselis yukselisle dususle".split())  # fmt: skip
+"""Turkish words as they are written where the letters are wanting (`basladi`): counted in texts of ASCII alone."""
+_PLAIN_ENDING = re.compile(
+    r"(?:l[ae]r[iu]n?|l[ae]r[iu]nd[ae]n?|[iu]yor|[ae]c[ae]gi|m[iu]s|n[iu]n|[iu]nd[ae]n?|l[iu]g[iu]|s[iu]nd[ae]n?|s[iu]n[iuae]"
+    r"|d[iu]g[iu]|t[iu]g[iu]|c[iu]l[ae]r|s[iu]z|m[ae]s[iu]|m[ae]s[iu]n[iae]|l[ae]nd[iu]|[ae]bilir|[iu]nca)"
+)
 _SHARED = frozenset("can on an at in not her has bank set all still petrol by some art at ask pay bill tax".split())
 """English words that are Turkish words, names or parts of names too."""
 _ELISION = re.compile("[ldjnscm]|qu")
@@ -137,8 +146,8 @@ def detect(text: str) -> tuple[Language, float]:
 def evidence(text: str) -> dict[Language, float]:
     """Return how much speaks for each language, in nats, roughly."""
     scores: dict[Language, float] = {"tr": 0.0, "en": 0.0, "other": 0.0}
-    names = 0.0
-    capital = text.upper() == text
+    names, endings = 0.0, 0
+    capital, plain = text.upper() == text, text.isascii()
     for found in _WORD.finditer(text):
         body, *rest = _APOSTROPHE.split(found[0], maxsplit=1)
         small = body.lower() if capital and "İ" not in text else lower(body)
@@ -149,8 +158,14 @@ def evidence(text: str) -> dict[Language, float]:
             name = body[0].isupper() and not capital
             before = scores["en"]
             _count_word(scores, small, latin, name and found.start() > 0)
+            if plain and latin in _TR_PLAIN:
+                scores["tr"] += 1.5
+            elif plain and not name and _is_plain_turkish(latin):
+                endings += 1
             names += scores["en"] - before if name else 0.0
             _count_shape(scores, body, small, latin, 0.3 if name else 1.0)
+    if endings > 1 or scores["tr"] >= 1:  # one alone may be chance
+        scores["tr"] += 0.6 * endings
     if scores["tr"] >= _TURKISH_ENOUGH:
         scores["en"] -= names / 2  # `Bank of America` says little where Turkish stands around it
     return scores
@@ -172,6 +187,11 @@ def _count_word(scores: dict[Language, float], small: str, latin: str, name: boo
         scores["en"] += _english(latin, name)
     if latin in _OTHER_WORDS and latin not in _EN_WORDS:
         scores["other"] += 1.2
+
+
+def _is_plain_turkish(latin: str) -> bool:
+    """Say whether a word of a text in ASCII alone ends as Turkish words do once their letters are put back."""
+    return len(latin) >= 6 and latin not in _EN_WORDS and not _EN_ONLY & set(latin) and _ends(_PLAIN_ENDING, latin, 3)
 
 
 def _count_shape(scores: dict[Language, float], body: str, small: str, latin: str, weight: float) -> None:

@@ -13,6 +13,9 @@ from kalibre.language.text.language_id import detect
         "Netflix abonelik ücretlerini artırıyor",
         "Goldman Sachs'tan dolar tahmini",
         "hisse cok dustu ama bence alim firsati var",
+        "BORSA ISTANBUL GUNE YUKSELISLE BASLADI",
+        "merkez bankasi baskani aciklama yapti",
+        "Sirketlerin uretimi gecen yila gore artti",
     ],
 )
 def test_turkish(text):
@@ -28,6 +31,9 @@ def test_turkish(text):
         "Akbank reports higher quarterly profit",
         "Oil prices climb on supply fears",
         "Koc Holding's profit beats forecasts",
+        "Only once in a lifetime",
+        "Gun maker shares fall",
+        "Compute the inverse of a banded matrix",
     ],
 )
 def test_english(text):
