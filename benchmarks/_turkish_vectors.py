@@ -37,16 +37,19 @@ def documents() -> Iterator[str]:
         yield from shared.corpus(name)
 
 
-def vectors(tested: Sequence[str]) -> tuple[WordVectors, str]:
+def vectors(
+    tested: Sequence[str], *, size: int = SIZE, most: int = MOST, least: int = LEAST
+) -> tuple[WordVectors, str]:
     """Learn vectors on texts that hold none of the tested ones; the second value says what was left out."""
-    key = hashlib.sha256("\n".join([*sorted(set(tested)), repr((NAMES, SIZE, MOST, LEAST))]).encode("utf-8", "replace"))
+    made = repr((NAMES, size, most, least))
+    key = hashlib.sha256("\n".join([*sorted(set(tested)), made]).encode("utf-8", "replace"))
     file, note = (_KEPT / f"{key.hexdigest()[:16]}{end}" for end in (".npz", ".txt"))
     if file.is_file() and note.is_file():
         return WordVectors.of(unpack_arrays(file.read_bytes())), note.read_text(encoding="utf-8")
     whole = list(documents())
     out = {one.document_index for one in near.contained(list(tested), whole)}
     kept = [text for i, text in enumerate(whole) if i not in out]
-    found = learn((line for text in kept for line in text.split("\n")), size=SIZE, most=MOST, least=LEAST)
+    found = learn((line for text in kept for line in text.split("\n")), size=size, most=most, least=least)
     said = f"{len(kept):,} of {len(whole):,} documents, {len(out)} left out since they hold a tested text"
     _KEPT.mkdir(parents=True, exist_ok=True)
     file.write_bytes(pack_arrays(found.arrays()))

@@ -17,7 +17,6 @@ import benchmarks._single_thread  # noqa: F401  # isort: skip
 import json
 import sys
 import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,29 +27,12 @@ from benchmarks._turkish_vectors import vectors as learnt
 from kalibre.language import near
 from kalibre.language.base import SENTIMENTS
 from kalibre.language.load import load
-from kalibre.language.ngrams import Block
 from kalibre.language.sentiment import fast
 from kalibre.language.sentiment import signals as signal
 from kalibre.language.sentiment.impact import focused, impacts_of, scale_of
 from kalibre.language.text.assets import assets, link
 
 SEED, FOLDS = 7, 10
-TWEETS = replace(
-    fast.RECIPE,
-    blocks=(
-        Block("char", 2, 6, bits=20),
-        Block("word", 1, 2, cut=5, bits=18, scale=0.7),
-        Block("word", 1, 2, bits=18, scale=0.5),
-    ),
-    vector_scale=1.0,
-    dense_scale=0.4,
-    solver="ridge",
-    strength=(2.0,),
-    ridge=0.2,
-    sketch=8_192,
-    balance=0.5,
-    folds=3,
-)
 UP = np.array([-1.0, 0.0, 1.0])
 
 
@@ -87,7 +69,7 @@ def beside(name: str, texts: list[str], y: Any, groups: Any, k: int) -> list[Row
 
 def judged(
     title: str, texts: list[str], y: Any, vectors: Any, recipe: Any, bars: tuple[float, float], *, k: int,
-    rename: Any = signal.resolved, most: float | None = None,
+    most: float | None = None,
 ) -> tuple[Any, bool]:  # fmt: skip
     """Judge the fast tier on a set, and print it."""
     started, groups = time.monotonic(), near.groups(texts, 0.7)
@@ -96,10 +78,10 @@ def judged(
     def each(done: Any, test: Any) -> None:
         kept.append((done.abstention.threshold, done.abstention.precision))
 
-    about = [focused(text, signal.reading_of(text)) for text in texts] if rename is not None else texts
+    about = [focused(text, signal.reading_of(text)) for text in texts]
     p = nested(
-        about, y, SENTIMENTS, groups, recipe, k=k, seed=SEED, vectors=vectors, dense=signal.signals, rename=rename,
-        each=each,
+        about, y, SENTIMENTS, groups, recipe, k=k, seed=SEED, vectors=vectors, dense=signal.signals,
+        rename=signal.resolved, each=each,
     )  # fmt: skip
     told = p.argmax(axis=1)
     rows = rows_of("fast", y, told, groups, 3, bars) + beside(title, texts, y, groups, k)
@@ -196,10 +178,11 @@ def main() -> int:
             1
         ]
     if "tweets" in chosen:
-        told = np.array([SENTIMENTS.index(label) for _, label in tweets])
+        told, posts = np.array([SENTIMENTS.index(label) for _, label in tweets]), [text for text, _ in tweets]
+        more, said = learnt(posts, size=300, most=40_000, least=5)
+        print(f"word vectors of tweets, more and longer: {said}")
         holds &= judged(
-            "university tweets", [text for text, _ in tweets], told, vectors, TWEETS, (0.71, 0.64), k=5, rename=None,
-            most=0.03,
+            "university tweets", posts, told, more, fast.POSTS, (0.71, 0.64), k=5, most=0.03
         )[1]  # fmt: skip
     if "english" in chosen:
         judged_english()
