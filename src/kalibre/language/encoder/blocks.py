@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from zipfile import BadZipFile
@@ -122,10 +123,16 @@ def from_bytes(content: bytes) -> Blocks:
     Raises
     ------
     ModelError
-        If it is no such file.
+        If it is no such file, or its pieces are not those of a tokenizer of its size.
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as found:
-            return Blocks(train=found["train"], held_out=found["held_out"], size=int(found["size"]))
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+            read = Blocks(train=found["train"], held_out=found["held_out"], size=int(found["size"]))
+    except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zlib.error, BadZipFile) as error:
         raise ModelError(f"the packed text cannot be read ({error}): pack it anew") from error
+    for name, part in (("train", read.train), ("held_out", read.held_out)):
+        if part.dtype != np.uint16 or part.ndim != 2 or not part.size or part.shape[1] != read.train.shape[1]:
+            raise ModelError(f"{name!r} of the packed text is {part.dtype} of shape {part.shape}: pack it anew")
+        if int(part.max()) >= read.size + 4:
+            raise ModelError(f"{name!r} of the packed text names piece {part.max()} of {read.size}: pack it anew")
+    return read

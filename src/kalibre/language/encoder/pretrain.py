@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from kalibre.core.errors import ModelError
+from kalibre.core.errors import ModelError, UsageError
 from kalibre.language.encoder.blocks import Blocks
 from kalibre.language.encoder.hiding import held_out_loss, hidden_loss, hide, mixed
 from kalibre.language.encoder.model import EncoderSettings, Weights, initial
@@ -56,6 +56,11 @@ class Recipe:
         Seconds between two looks at the held-out loss, and `look_steps` steps where that is given.
     compiled
         Whether torch compiles the step; it goes on without where that fails.
+
+    Raises
+    ------
+    UsageError
+        If one is out of range.
     """
 
     minutes: float = 8.0
@@ -73,6 +78,21 @@ class Recipe:
     look_s: float = 20.0
     look_steps: int | None = None
     compiled: bool = False
+
+    def __post_init__(self) -> None:
+        above_zero = {name: getattr(self, name) for name in ("minutes", "rate", "pieces_rate", "clip", "look_s")}
+        for name, value in above_zero.items():
+            if not 0 < value < math.inf:
+                raise UsageError(f"{name} = {value!r} of a recipe is out of range: choose more than 0")
+        for name in ("steps", "batch", "look_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} = {value!r} of a recipe is out of range: choose 1 or more")
+        for name in ("floor", "warmup", "decay", "hide", "weight_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} = {getattr(self, name)!r} of a recipe is no share: choose 0 to 1")
+        if not 0 < self.hide < 1:
+            raise UsageError(f"hide = {self.hide!r} of a recipe hides nothing or everything: choose for example 0.3")
 
 
 @dataclass
