@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from kalibre.core.errors import LanguageError, UsageError
 from kalibre.language.pii.checksums import iban_length, is_card, is_iban, is_tckn, is_vkn
 from kalibre.language.pii.plates import plates
 from kalibre.language.text.casing import fold
@@ -100,12 +101,25 @@ def find(text: str, kinds: tuple[Kind, ...] = KINDS) -> list[Pii]:
 
     Digits and signs of other alphabets count as their own (`１００`), marks that nobody sees do not part a number.
 
+    Raises
+    ------
+    LanguageError
+        If it is not text.
+    UsageError
+        If a kind is unknown.
+
     Examples
     --------
     >>> text = "TCKN 10000000146, tel 0532 123 45 67; sipariş no 10000000146, IBAN TR33 0006 1005 1978 6457 8413 26"
     >>> [(one.kind, one.text) for one in find(text)]
     [('TCKN', '10000000146'), ('PHONE', '0532 123 45 67'), ('IBAN', 'TR33 0006 1005 1978 6457 8413 26')]
     """
+    if not isinstance(text, str):
+        raise LanguageError(
+            f"{type(text).__name__} is not text: decode it first, or give a string"
+        )  # unquoted: personal
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise UsageError(f"kind {unknown[0]!r} is unknown: choose of {', '.join(KINDS)}")
     seen, places = _seen(text)
     found: list[Pii] = []
     for kind in KINDS:

@@ -1,3 +1,6 @@
+import pytest
+
+from kalibre.core.errors import LanguageError, UsageError
 from kalibre.language.pii import find, mask
 
 
@@ -28,3 +31,14 @@ def test_a_text_without_any_stays():
 def test_a_text_made_to_uncover_ever_more_ends():
     text = "-".join(["4111111111111111"] * 300) + "".join(f"@a{k}-" for k in range(300)) + "34ABC123-" * 300
     assert find(mask(text).text) == []
+
+
+@pytest.mark.parametrize("text", [b"TCKN 10000000146", None, 10000000146])
+def test_what_is_no_text_is_refused_and_not_passed_through(text):
+    with pytest.raises(LanguageError, match="is not text"):
+        mask(text)
+
+
+def test_a_kind_that_is_none_is_not_passed_over():
+    with pytest.raises(UsageError, match="'TCNK' is unknown"):
+        mask("TCKN 10000000146", ("TCNK",))
