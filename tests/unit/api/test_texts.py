@@ -16,6 +16,7 @@ from tests.fakes.openai_endpoint import fake_endpoint
 
 from kalibre.api.app import create_app
 from kalibre.api.texts import SEATS
+from kalibre.core.catalog import parts
 from kalibre.core.settings import Settings
 from kalibre.language.answering.library import build_library, index_folder
 from kalibre.language.headlines.inbox import Inbox, Standing
@@ -274,3 +275,12 @@ def test_what_was_read_is_counted(client: TestClient) -> None:
     assert 'kalibre_nlp_texts_total{task="sentiment",outcome="positive"}' in text
     assert 'kalibre_nlp_request_duration_seconds_count{task="sentiment"}' in text
     assert "# TYPE kalibre_nlp_headline_lookups_total counter" in text
+
+
+def test_no_two_routes_describe_different_forms_by_one_name() -> None:
+    """Planted by history: a forecast and an answer from a text were both called Answer, and one hid the other."""
+    seen: dict[str, Any] = {}
+    for name, module in parts("kalibre.api.routes").items():
+        for form, shape in getattr(module, "SCHEMAS", {}).items():
+            assert seen.setdefault(form, shape) == shape, f"{name} calls another form {form}"
+    assert "TextAnswer" in seen

@@ -15,9 +15,11 @@ from kalibre.language.base import Answer, Passage
 
 router = APIRouter(tags=["nlp"])
 
-(_SENTIMENTS, _ENTITIES, _ANSWER), SCHEMAS = msgspec.json.schema_components(
-    (Sentiments, EntityLists, Answer), ref_template="#/components/schemas/{name}"
+# A forecast is an Answer too: among the forms of all routes these have a name of their own.
+(_SENTIMENTS, _ENTITIES, _ANSWER), _FORMS = msgspec.json.schema_components(
+    (Sentiments, EntityLists, Answer), ref_template="#/components/schemas/Text{name}"
 )
+SCHEMAS = {f"Text{name}": form for name, form in _FORMS.items()}
 
 
 def documented(schema: dict[str, Any], description: str) -> dict[int | str, dict[str, Any]]:
