@@ -115,9 +115,7 @@ def find(text: str, kinds: tuple[Kind, ...] = KINDS) -> list[Pii]:
     [('TCKN', '10000000146'), ('PHONE', '0532 123 45 67'), ('IBAN', 'TR33 0006 1005 1978 6457 8413 26')]
     """
     if not isinstance(text, str):
-        raise LanguageError(
-            f"{type(text).__name__} is not text: decode it first, or give a string"
-        )  # unquoted: personal
+        raise LanguageError(f"{type(text).__name__} is not text: decode it first, or give a string")  # not quoted
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise UsageError(f"kind {unknown[0]!r} is unknown: choose of {', '.join(KINDS)}")
     seen, places = _seen(text)
