@@ -76,8 +76,8 @@ def train(
     for tokens, marks in zip(sentences, tags, strict=True):
         if len(tokens) != len(marks):
             raise ModelError(f"a sentence of {len(tokens)} tokens that begins {list(tokens[:3])} has {len(marks)} tags")
-    read = (" ".join(tokens) for tokens in sentences)
-    base = foundation("entities", encoder, read) if isinstance(encoder, str) else encoder
+    texts = (" ".join(tokens) for tokens in sentences)
+    base = foundation("entities", encoder, texts) if isinstance(encoder, str) else encoder
     codec, length = base.codec, min(base.length, LONGEST)
     gold = [mentions(marks) for marks in tags]
     types = sorted({one.type for found in gold for one in found})
@@ -159,15 +159,16 @@ class EncoderTagger:
 
     def tag(self, sentences: Sequence[Sequence[str]]) -> list[list[Mention]]:
         """Return the mentions of each sentence in order, each with its calibrated probability."""
-        found = []
-        for tokens in sentences:
-            text, words = laid_out([readable(token) for token in tokens])
-            windows = self._runner.codec.windows(text, length=self._length, stride=STRIDE)
-            logits = word_logits(windows, [self._runner.run(window.ids) for window in windows], words)
-            found.append(
-                [one._replace(probability=self._sure(one.probability)) for one in _mentions(logits, self.tags)]
-            )
-        return found
+        return [
+            [one._replace(probability=self._sure(one.probability)) for one in _mentions(self.logits(tokens), self.tags)]
+            for tokens in sentences
+        ]
+
+    def logits(self, tokens: Sequence[str]) -> NDArray[np.float64]:
+        """Return the logits of `tags` at each token of a sentence."""
+        text, words = laid_out([readable(token) for token in tokens])
+        windows = self._runner.codec.windows(text, length=self._length, stride=STRIDE)
+        return word_logits(windows, [self._runner.run(window.ids) for window in windows], words)
 
     def _sure(self, probability: float) -> float:
         slope, offset = self._curve
