@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ is right; `also`, further assets of the universe that it names, each with its ow
 Istanbul as a whole. If you cannot tell, answer null for `impact` rather than guess. Answer every number once."""
 
 
+_FENCE: Final = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n\s*```\s*", re.DOTALL)
 _REFUSED: Final = "endpoint refused"
 _CANNOT_TELL: Final = "endpoint could not tell"
 
@@ -94,6 +96,20 @@ def asked_again(body: dict[str, Any], trouble: str) -> dict[str, Any]:
     return {**body, "messages": [*body["messages"], {"role": "user", "content": told}]}
 
 
+def in_words(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the request for a server that knows no schemas: the schema is told in words, and checked as strictly."""
+    schema = msgspec.json.encode(body["response_format"]["json_schema"]["schema"]).decode()
+    told = f"Answer with one JSON document by this schema and nothing else, no Markdown:\n{schema}"
+    plain = {key: value for key, value in body.items() if key != "response_format"}
+    return {**plain, "messages": [*body["messages"], {"role": "user", "content": told}]}
+
+
+def knows_no_schemas(status: int, content: bytes) -> bool:
+    """Say whether a server refused a request for its `response_format`."""
+    told = content[:2_000].lower()
+    return status in {400, 422, 501} and (b"response_format" in told or b"json_schema" in told)
+
+
 def read_answer(content: bytes, count: int, universe: Sequence[str]) -> list[Line]:
     """Return the lines of an answer in the order of their numbers.
 
@@ -117,8 +133,10 @@ def read_answer(content: bytes, count: int, universe: Sequence[str]) -> list[Lin
         raise UnusableError("endpoint answered no text")
     if choice.get("finish_reason") == "length":
         raise UnusableError("endpoint's answer was cut off")
+    # Without a schema many models put their document into a fence; what stands in it is held to the same.
+    fenced = _FENCE.fullmatch(text)
     try:
-        lines = msgspec.json.decode(text, type=_Lines).scores
+        lines = msgspec.json.decode(fenced[1] if fenced else text, type=_Lines).scores
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise UnusableError(f"endpoint broke the schema ({str(error)[:80]}): {text[:80]!r}") from None
     ordered = sorted(lines, key=lambda line: line.number)

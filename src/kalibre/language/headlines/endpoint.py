@@ -27,6 +27,8 @@ from kalibre.language.headlines.contract import (
     UnusableError,
     asked_again,
     body_of,
+    in_words,
+    knows_no_schemas,
     read_answer,
     score_of,
     tokens_of,
@@ -122,6 +124,8 @@ class Endpoint:
         self._sleep = sleep
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._timeout_s = timeout_s
+        self._in_words = False
+        """Whether the server has said that it knows no schemas."""
         # Only spreads the waiting of several clients; no result depends on it.
         self._jitter = random.Random(0)  # noqa: S311
 
@@ -179,7 +183,7 @@ class Endpoint:
         return [score_of(line, text, model=self.version) for line, text in zip(lines, texts, strict=True)]
 
     def _ask(self, client: httpx.Client, body: dict[str, Any], request: str, texts: Sequence[str]) -> list[Line]:
-        trouble, asked, down = "", body, False
+        trouble, asked, down = "", in_words(body) if self._in_words else body, False
         for attempt in range(self._attempts):
             self._pay_request()
             wait = min(8.0, 0.5 * 2**attempt) * (0.5 + self._jitter.random())
@@ -194,6 +198,9 @@ class Endpoint:
                 if answer.status_code in _RETRIED:
                     trouble = f"endpoint answered {answer.status_code}"
                     wait = _retry_after(answer, wait)
+                elif knows_no_schemas(answer.status_code, content) and "response_format" in asked:
+                    trouble, asked, down, wait = "endpoint knows no schemas", in_words(body), False, 0.0
+                    self._in_words = True
                 elif answer.status_code != 200:
                     kind = _DownError if answer.status_code in _CLOSED else UnusableError
                     told = content[:120].decode("utf-8", "replace")
@@ -204,7 +211,8 @@ class Endpoint:
                     except RefusedError:
                         raise
                     except UnusableError as error:
-                        trouble, asked, down = str(error), asked_again(body, str(error)), False
+                        first = in_words(body) if self._in_words else body
+                        trouble, asked, down = str(error), asked_again(first, str(error)), False
             if attempt + 1 < self._attempts:
                 self._sleep(wait)
         raise (_DownError if down else UnusableError)(f"{trouble}, after {self._attempts} attempts")

@@ -114,6 +114,14 @@ def test_an_envelope_that_is_none_is_nonsense(fake: FakeEndpoint, body: bytes) -
     assert "nonsense" in (score.abstained or "")
 
 
+def test_a_fence_around_the_document_is_no_nonsense(fake: FakeEndpoint) -> None:
+    document = json.dumps({"scores": [line(1)]})
+    fake.answer = lambda call: (200, completion(f"```json\n{document}\n```"), {})
+    assert _endpoint(fake).score(["Borsa yükseldi"])[0].impact == 0.5
+    fake.answer = lambda call: (200, completion(f"Sure!\n```json\n{document}\n```"), {})
+    assert "broke the schema" in (_endpoint(fake).score(["Dolar düştü"])[0].abstained or "")
+
+
 def test_a_second_answer_that_fits_is_taken(fake: FakeEndpoint) -> None:
     fake.answer = lambda call: (200, completion("?") if len(fake.calls) == 1 else lines(call), {})
     assert _endpoint(fake).score(["Borsa yükseldi"])[0].impact == 0.5
@@ -125,6 +133,26 @@ def test_a_refusal_is_an_answer_and_is_not_asked_again(fake: FakeEndpoint) -> No
     for _ in range(2):
         assert "refused: 'I cannot help" in (endpoint.score(["Borsa yükseldi"])[0].abstained or "")
     assert len(fake.calls) == 1
+
+
+def test_a_server_that_knows_no_schemas_is_told_in_words_and_checked_as_strictly(fake: FakeEndpoint) -> None:
+    said = {"impact": 0.5}
+
+    def old(call: Call) -> tuple[int, bytes, dict[str, str]]:
+        if "response_format" in call.body:
+            return 400, b'{"error": {"message": "response_format: json_schema is not supported"}}', {}
+        return 200, lines(call, **said), {}
+
+    fake.answer = old
+    endpoint = _endpoint(fake)
+    assert endpoint.score(["Borsa yükseldi"])[0].impact == 0.5
+    assert "additionalProperties" in fake.calls[1].body["messages"][-1]["content"]
+    assert endpoint.score(["Dolar düştü"])[0].impact == 0.5
+    assert ["response_format" in call.body for call in fake.calls] == [True, False, False], "it is asked so once"
+    said["impact"] = 7
+    assert "outside [-1, 1]" in (endpoint.score(["Faiz arttı"])[0].abstained or "")
+    assert "response_format" not in fake.calls[-1].body
+    assert "could not be used" in fake.calls[-1].body["messages"][-1]["content"]
 
 
 def test_a_timeout_abstains(fake: FakeEndpoint) -> None:
