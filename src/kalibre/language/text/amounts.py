@@ -93,7 +93,10 @@ def find_amounts(text: str) -> list[Amount]:
     [('yüzde 5', 'PERCENT', '5'), ('2,5 milyar TL', 'MONEY', '2500000000.0'),
      ('10-12 milyon dolar', 'MONEY', '10000000'), ('-%2', 'PERCENT', '-2')]
     """
-    found = _merged(text, [_part(text, number) for number in numbers.iterate(text)])
+    parts: list[_Part] = []
+    for number in numbers.iterate(text):
+        parts.append(_part(text, number, parts[-1].end if parts else 0))
+    found = _merged(text, parts)
     taken = [(one.start, one.end) for one in found]
     at = 0
     for start, end, iso in dates.iterate(text):
@@ -104,9 +107,11 @@ def find_amounts(text: str) -> list[Amount]:
     return sorted(found, key=lambda one: one.start)
 
 
-def _part(text: str, number: numbers.Number) -> _Part:
+def _part(text: str, number: numbers.Number, floor: int) -> _Part:
+    """Read the marks of a number; what stands before `floor` belongs to the number before."""
     start, end, value, words = number
-    before, low = text[max(0, start - _REACH) : start], max(0, start - _REACH)
+    low = max(floor, start - _REACH)
+    before = text[low:start]
     percent = _PERCENT_BEFORE.search(before)
     if percent:
         start, (end, value) = low + percent.start(), _short(text, number)
@@ -121,6 +126,8 @@ def _part(text: str, number: numbers.Number) -> _Part:
     if _VAGUE.search(before):
         return _Part(number, start, end, value)
     ahead, after = _BEFORE.search(before), _AFTER.match(text, end)
+    if after and after["sign"] and text[end] in " \u00a0" and text[after.end() : after.end() + 1].isdigit():
+        after = None  # `5 $10`: the sign leans on the next number
     if ahead and not words:
         if (
             "," in text[start:end]

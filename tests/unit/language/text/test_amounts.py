@@ -140,6 +140,23 @@ def test_times(text, name, iso):
 
 
 @pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("0$0", ["0$"]),
+        ("5 $10", ["$10"]),
+        ("5$ 10", ["5$"]),
+        ("10$20$ 30", ["10$", "20$"]),
+        ("5 TL 10 TL", ["5 TL", "10 TL"]),
+        ("2 USD 3", ["2 USD"]),
+        ("ürün 100 TL 2 adet", ["100 TL"]),
+        ("%5 %6", ["%5", "%6"]),
+    ],
+)
+def test_a_currency_belongs_to_one_number(text, pieces):
+    assert [one.text for one in find_amounts(text)] == pieces
+
+
+@pytest.mark.parametrize(
     ("text", "value", "upper", "currency"),
     [
         ("10-12 milyon TL", 10e6, 12e6, "TRY"),
