@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date
+from typing import TYPE_CHECKING
 
 from kalibre.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from kalibre.core.settings import Settings
 
 
 def texts_of(arguments: Sequence[str] | None) -> list[str]:
@@ -33,6 +37,14 @@ def check_model(model: str | None) -> str | None:
     if model is not None and not model.strip():
         raise UsageError("--model is empty: name builtin:fast, a folder or a hub id, or leave it out")
     return model
+
+
+def scored_by(settings: Settings, model: str | None) -> Settings:
+    """Return the settings with another scorer of headlines; what it learnt from goes along."""
+    if check_model(model) is None:
+        return settings
+    changed = {"sentiment": model, "endpoint_url": "", "endpoint_model": ""}
+    return settings.model_copy(update={"language": settings.language.model_copy(update=changed)})
 
 
 def check_day(told: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kalibre.cli._help import Verb, Verbs
-from kalibre.cli._texts import check_model, texts_of
+from kalibre.cli._texts import scored_by, texts_of
 from kalibre.cli.base import (
     ConfigOption,
     DaysOption,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from kalibre.core.settings import Settings
     from kalibre.language.headlines.cache import CacheStats, ScoreCache
     from kalibre.language.headlines.score import Score
-    from kalibre.language.headlines.scoring import Scorer
 
 app = typer.Typer()
 news = typer.Typer(cls=Verbs, no_args_is_help=True, help="Headlines: score and record them, and see whether they help.")
@@ -63,9 +62,9 @@ def score(
     config: ConfigOption = None,
 ) -> None:
     """Score headlines: asset, impact, horizon and confidence, or why there is no score."""
-    from kalibre.language.headlines.scoring import scored
+    from kalibre.language.headlines.scoring import scored, scorer_of
 
-    settings = settings_of(config)
+    settings = scored_by(settings_of(config), model)
     rows = [{"text": text, "published": "", "source": "", "url": ""} for text in texts_of(texts)]
     if file is not None:
         from kalibre.language.rows import read_rows
@@ -77,7 +76,7 @@ def score(
         results = scored(
             [row["text"] for row in rows],
             universe=settings.language.universe or None,
-            scorer=scorer_of(settings, model),
+            scorer=scorer_of(settings),
             cache=_cache(settings),
             on_batch=lambda done, total: report("headlines", done, total),
         )
@@ -234,16 +233,6 @@ def backtest(
         as_json=as_json,
         show=show,
     )
-
-
-def scorer_of(settings: Settings, model: str | None) -> Scorer:
-    """Make the scorer that was named, else the settings'."""
-    from kalibre.language.headlines.scoring import builtin_scorer
-    from kalibre.language.headlines.scoring import scorer_of as configured
-
-    if check_model(model) is None:
-        return configured(settings)
-    return builtin_scorer(str(model), settings.language.universe or None)
 
 
 def _cache(settings: Settings) -> ScoreCache:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kalibre.cli._help import Verb
+from kalibre.cli._texts import scored_by
 from kalibre.cli.base import (
     EXIT_DEGRADED,
     ConfigOption,
@@ -21,7 +22,7 @@ from kalibre.cli.base import (
     settings_of,
     stopped_by_signal,
 )
-from kalibre.cli.news import ScorerModel, news, scorer_of
+from kalibre.cli.news import ScorerModel, news
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,12 +61,13 @@ def follow(
     from kalibre.language.headlines.followed import read_followed
     from kalibre.language.headlines.following import Follower
     from kalibre.language.headlines.inbox import Inbox
+    from kalibre.language.headlines.scoring import scorer_of
 
-    settings = settings_of(config)
+    settings = scored_by(settings_of(config), model)
     followed = read_followed(file)
     if every is not None:
         followed = msgspec.structs.replace(followed, every_s=every)
-    scorer = scorer_of(settings, model)
+    scorer = scorer_of(settings)
     # Visits of pages are no news; what a source refuses or brings back is.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="kalibre: %(message)s")
     folder = settings.home / "language"

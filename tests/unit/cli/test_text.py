@@ -14,6 +14,8 @@ from tests.fakes.models import random_bars
 
 from kalibre.cli.app import build
 from kalibre.core.errors import ModelError, UsageError
+from kalibre.core.settings import Settings
+from kalibre.log import open_log
 
 Ask = Callable[..., Any]
 
@@ -173,3 +175,24 @@ def test_arguments_in_another_encoding_are_read_and_written(ask: Ask) -> None:
     ask("nlp", "predict", "sentiment", told)
     ask("nlp", "predict", "entities", "Garanti\udcff Bankası")
     assert "Şirket" in ask("nlp", "predict", "sentiment", told, text=True)
+
+
+def test_a_score_by_another_model_says_what_that_one_learnt_from(ask: Ask) -> None:
+    """Planted: the date of the settings' model beside the scores of a younger one would let bars know the future."""
+    words = {
+        "positive": "yükseldi arttı kazandı",
+        "negative": "düştü geriledi kaybetti",
+        "neutral": "toplandı açıldı anıldı",
+    }
+    names = "Akbank Garanti Tüpraş Vestel Sasa Petkim Migros Koç".split()
+    rows = [f"{name} {verb},{label}" for label, verbs in words.items() for verb in verbs.split() for name in names]
+    Path("mine.csv").write_text("text,label\n" + "\n".join(rows), encoding="utf-8")
+    made = ask("nlp", "train", "sentiment", "mine.csv", "--until", "2026-09-30")
+    Path("wire.jsonl").write_text(json.dumps({"text": "Vestel yükseldi", "published": "12.04.2023 11:00"}))
+    stored = ask("news", "score", "--file", "wire.jsonl", "--record", "--model", made["folder"])
+    assert stored["recorded"]["scores"] == 1
+    with open_log(Settings(home=Path("kalibre_home")).log_url) as log:
+        (event,) = log.read(kinds={"headline_score"})
+    until = event.payload.trained_until_ms  # type: ignore[attr-defined]
+    assert until is not None
+    assert until >= datetime(2026, 9, 30, tzinfo=UTC).timestamp() * 1000
