@@ -3,9 +3,9 @@
 Splits, scores, intervals and checks are those of `turkish_entities`, `turkish_answering` and `turkish_sentiment`; a
 head is tuned here, stopped early on a part of its training texts, and the test texts are read once. With `--bundle`
 what was tuned is kept in that folder, with a checkpoint every 200 steps that a stopped run goes on from; a bundle that
-is there already is only judged. `--alone` leaves the fast tier out, and for names what is stacked of
-both. Bars: names F1 >= .75; answers F1 >= .70, exact
->= .52; tweets accuracy >= .71, macro-F1 >= .64. Gemma's weights come under the Gemma Terms of Use.
+is there already is only judged. `--alone` leaves the fast tier out, and for names what is stacked of both. Bars: names
+F1 >= .75; answers F1 >= .70, exact >= .52; tweets accuracy >= .71, macro-F1 >= .64. Gemma's weights come under the
+Gemma Terms of Use.
 
     python -m benchmarks.turkish_gemma --task entities|answering|sentiment [--bundle FOLDER] [--minutes N] [--alone]
 """
@@ -77,7 +77,7 @@ def bundled(
     if options.bundle is not None:
         options.bundle.mkdir(parents=True, exist_ok=True)
         base = replace(base, checkpoint=Checkpoint(options.bundle / f"{task}.safetensors"))
-    bundle = train(encoder=base, told=say, card={"seconds": 0})
+    bundle = train(encoder=base, told=say)
     if options.bundle is not None:
         bundle.save(options.bundle, task)
     return bundle
@@ -93,6 +93,8 @@ def tuning(options: argparse.Namespace, **changed: Any) -> Tuning:
 def names(options: argparse.Namespace) -> bool:
     """Judge names on Wiki dev: Gemma's head alone, the fast tier's field, and both stacked."""
     dev, train = wiki("dev"), without(wiki("train"), wiki("dev"))
+    if options.quick:
+        dev, train = dev[:60], train[:400]
     check_apart([one.text for one in train], [one.text for one in dev])
 
     def tune(**more: Any) -> LanguageBundle:
@@ -147,6 +149,8 @@ def answers(options: argparse.Namespace) -> bool:
     """Judge answers on history dev, the right paragraph given."""
     examples, _, dropped = given.judged()
     train = [one for one in given.history("train") if len(one.context.split()) <= SHORT]
+    if options.quick:
+        examples, train = examples[:40], train[:160]
     leaked = given.leaks({one.context for one in train}, sorted({one.context for one in examples}))
     assert not leaked, f"{len(leaked)} judged paragraphs stand in training texts"
 
@@ -184,7 +188,7 @@ def tweets(options: argparse.Namespace) -> bool:
     from kalibre.language.encoder.classifying import fit
     from kalibre.language.gemma.foundation import foundation
 
-    rows = shared.tweets()
+    rows = shared.tweets()[: 400 if options.quick else None]
     texts, y = [text for text, _ in rows], np.array([SENTIMENTS.index(label) for _, label in rows])
     groups = near.groups(texts, 0.7)
     p = np.zeros((len(y), 3))
@@ -218,6 +222,7 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--epochs", type=int, default=TUNING.epochs)
     parser.add_argument("--minutes", type=float, help="tuning ends after these, its rate fallen")
+    parser.add_argument("--quick", action="store_true", help="a part of each set: shows that it runs, no figure counts")
     parser.add_argument("--alone", action="store_true", help="without the fast tier beside it")
     options = parser.parse_args()
     if lacking := source.missing():
@@ -227,6 +232,8 @@ def main() -> int:
         print("the shared Turkish sets are not here: nothing measured")
         return 2
     held = {"entities": names, "answering": answers, "sentiment": tweets}[options.task](options)
+    if options.quick:
+        print("quick: no figure counts")
     print(f"took {(time.perf_counter() - BEGUN) / 60:.1f} minutes, {time.process_time() / 60:.1f} of one core")
     return 0 if held else 1
 
