@@ -181,7 +181,9 @@ def _bundle(turkish: Trained, english: Trained, scale: float, card: dict[str, An
     files = {f"turkish.{name}": content for name, content in turkish.model.files().items()}
     files |= {f"english.{name}": content for name, content in english.model.files().items()}
     files["impact.json"] = (json.dumps({"scale": scale}) + "\n").encode()
-    inner = {**turkish.told(), "english": english.told()}
+    # Rules taught by Turkish texts have no features but the signals.
+    taught = "english texts" if english.model.features.recipe.blocks else "turkish texts, read by rules"
+    inner = {**turkish.told(), "english": {"taught_by": taught, **english.told()}}
     return LanguageBundle(task="sentiment", family="fast", files=files, card={"out_of_fold": inner, **card})
 
 

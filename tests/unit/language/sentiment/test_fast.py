@@ -169,6 +169,8 @@ def test_english_rows_teach_the_english_part_alone():
     assert both.files["english.head.json"] != alone.files["english.head.json"]
     assert both.card["languages"] == {"turkish": 150, "english": len(rows), "left_out": 0}
     assert both.card["out_of_fold"]["english"]["texts"] == len(rows)
+    taught = [one.card["out_of_fold"]["english"]["taught_by"] for one in (both, alone)]
+    assert taught == ["english texts", "turkish texts, read by rules"]
     said = fast.from_bundle(both).predict([form.format("Cedar Works") for forms in _ENGLISH.values() for form in forms])
     best = [max(zip(one.probabilities, ("negative", "neutral", "positive"), strict=True))[1] for one in said]
     assert best == [label for label, forms in _ENGLISH.items() for _ in forms]
