@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import _turkish as sets
@@ -14,6 +16,7 @@ from kalibre.language import near
 from kalibre.language.answering.cloze import cloze
 from kalibre.language.answering.examples import Example
 from kalibre.language.answering.passages import Document, document_key, passages, start_of
+from kalibre.language.answering.retrieval import Index
 from kalibre.language.base import Passage
 
 GRAM, SHARE = 12, 0.30
@@ -98,10 +101,20 @@ class Asked(NamedTuple):
     answer: str
 
 
+TAUGHT = Path(__file__).resolve().parent / "taught" / "questions.jsonl"
+"""Questions that were written to train on; they are no test, and stand apart from the labels for that."""
+
+RIVALS = 5
+"""Passages without the answer that each of these questions is trained to doubt."""
+
+
 @cache
 def own_questions() -> list[Asked]:
     """The project's own questions over laws and notices; empty where they are not there."""
-    path = sets.LABELS / "questions.jsonl"
+    return _asked(sets.LABELS / "questions.jsonl")
+
+
+def _asked(path: Path) -> list[Asked]:
     if not path.is_file():
         return []
     texts = {sets.text_hash(row["text"]): row["text"] for row in (*sets.laws(), *sets.notices())}
@@ -135,8 +148,8 @@ def own_passages() -> list[Passage]:
 
 
 @cache
-def made() -> list[Example]:
-    """Questions made by cloze out of laws and notices: what the reader learns the style of such texts from.
+def allowed() -> list[Passage]:
+    """The passages of laws and notices that may be trained on.
 
     Left out are the documents of the project's own questions, and every passage that shares a run of 12 words with one
     that holds an answer of these.
@@ -144,6 +157,38 @@ def made() -> list[Example]:
     judged = {one.document for one in own_questions()}
     assert judged, "the project's own questions are not here: their documents could not be left out"
     held = set().union(*(grams(one.text) for one in own_passages()))
-    return cloze(
+    return [
         one for one in pool() if one.source != "history" and one.document not in judged and not grams(one.text) & held
-    )
+    ]
+
+
+@cache
+def made() -> list[Example]:
+    """Questions made by cloze out of laws and notices: what the reader learns the style of such texts from."""
+    return cloze(allowed())
+
+
+@cache
+def taught() -> list[Example]:
+    """Questions written for training, each with the passages without its answer that an index puts near it."""
+    asked = _asked(TAUGHT)
+    index = Index.build(allowed())
+    by_document: dict[str, list[Passage]] = defaultdict(list)
+    for one in index.passages:
+        by_document[one.document].append(one)
+    found = []
+    for number, question in enumerate(asked):
+        own = next((one for one in by_document[question.document] if holds(one, question)), None)
+        assert own is not None, f"question {question.question!r} is over a passage that must not be trained on"
+        hits = [hit.passage for hit in index.search(question.question, RIVALS + 1)]
+        found.append(
+            Example(
+                id=f"taught:{number}",
+                question=question.question,
+                context=own.text,
+                answers=((question.answer, question.start - start_of(own)),),
+                group=own.document,
+                rivals=tuple(one.text for one in hits if not holds(one, question))[:RIVALS],
+            )
+        )
+    return found

@@ -9,10 +9,10 @@
 3. The project's own questions over all of the laws and notices (and history, as noise), found and read. Bars: right
    passage among the first five for >= .90, F1 >= .50; p95 of an answer < 200 ms of one core.
 
-The reader was trained on the training half of the history questions and on cloze questions made out of laws and
-notices that the own questions do not ask over; that no judged passage stands there is checked first. Half of the own
-questions (by document) was looked at while retrieval and the choice of the passage were made; the other half is shown
-apart.
+The reader was trained on the training half of the history questions, on cloze questions made out of laws and notices
+that the own questions do not ask over, and on questions that a language model wrote over these; that no judged passage
+or question stands there is checked first. Half of the own questions (by document) was looked at while retrieval and the
+choice of the passage were made, and by who wrote the training questions; the other half is shown apart.
 
     python -m benchmarks.turkish_answering [--model builtin:fast]
 """
@@ -146,8 +146,12 @@ def finance(table: Table, reader: Any) -> None:
         table.held = False
         return
     texts = [one.text for one in given.own_passages()]
-    leaked = given.leaks({one.context for one in given.made()}, texts)
+    taught = given.taught()
+    read = {one.context for one in (*given.made(), *taught)} | {text for one in taught for text in one.rivals}
+    leaked = given.leaks(read, texts)
     assert not leaked, f"{len(leaked)} passages that hold answers stand in training texts"
+    worded = {" ".join(one.question.lower().split()) for one in taught}
+    assert not any(" ".join(one.question.lower().split()) in worded for one in own), "a question stands in training"
     index = Index.build(given.pool())
     answerer = Answerer(index, reader)
     print(f"\nfinance: {len(own)} own questions over {len(index.passages):,} passages (found, then read)")

@@ -16,7 +16,8 @@ from kalibre.language.answering.words import POINT, SUFFIX, Units
 class Example(msgspec.Struct, frozen=True, kw_only=True):
     """A question over a context. `answers` are (text, start); none means that the context holds no answer.
 
-    `group` is what must not be torn apart between training and test: the article, the document.
+    `group` is what must not be torn apart between training and test: the article, the document. `rivals` are passages
+    without the answer that an index puts near the question: a reader learns to doubt over them.
     """
 
     id: str
@@ -24,6 +25,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     context: str
     answers: tuple[tuple[str, int], ...]
     group: str = ""
+    rivals: tuple[str, ...] = ()
 
 
 def read_squad(path: Path) -> list[Example]:

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from kalibre.language.answering.kinds import good_pieces
 from kalibre.language.answering.matching import Pair, place_features
 from kalibre.language.answering.question import Question
 from kalibre.language.answering.words import NUMBER, POINT, PREFIX, Units, hashed
@@ -31,11 +32,17 @@ class Places:
         Shape (n, k), see `place_features`.
     channels
         Arrays of shape (n,) that are read at neighbouring units.
+    kind
+        What the question asks for, an index of `kinds.ASKED`.
+    pieces
+        First and last unit of each piece of such a kind, shape (k, 2).
     """
 
     laid: Pair
     around: Floats
     channels: dict[str, Floats]
+    kind: int
+    pieces: NDArray[np.int64]
 
 
 def places(laid: Pair, rare: Floats) -> Places:
@@ -53,7 +60,12 @@ def places(laid: Pair, rare: Floats) -> Places:
         "bracket": shapes[:, 6] + 2 * shapes[:, 7],
         "roman": shapes[:, 5],
     }
-    return Places(laid, around, channels)
+    kind, spans, pieces = good_pieces(laid.question, passage)
+    opens, closes, good = (np.zeros(len(passage), np.float32) for _ in range(3))
+    for first, last in spans.tolist():
+        opens[first], closes[last], good[first : last + 1] = 1, 1, 1
+    channels |= {"kind": pieces.at.astype(np.float32), "opens": opens, "closes": closes, "good": good}
+    return Places(laid, around, channels, kind, spans)
 
 
 def register(found: Places) -> tuple[float, float, float]:
@@ -80,7 +92,7 @@ def marks(passage: Units) -> Floats:
 _WINDOWS = (
     ("match", -4, 4), ("sided", -3, 3), ("focus", -2, 3), ("mark", -2, 3), ("ending", -2, 3), ("capital", -2, 2),
     ("number", -1, 2), ("rare", -1, 2), ("bracket", 0, 0), ("roman", 0, 0), ("start", -1, 2), ("end", -2, 1),
-    ("inside", -2, 2),
+    ("inside", -2, 2), ("kind", -1, 2), ("opens", 0, 1), ("closes", -1, 0), ("good", -1, 1),
 )  # fmt: skip
 
 
@@ -118,7 +130,7 @@ def table(found: Places, chosen: NDArray[np.int64], sentence_score: Floats, lexi
         (score - sentence_score.max())[chosen],
         *(one[chosen].astype(np.float32) for one in (ranks[sentence], index - first_unit, last_unit - index)),
     ]
-    ask = (*_asked(question), *register(found))
+    ask = (*_asked(question), *register(found), float(found.kind), float(len(found.pieces)))
     columns += [np.full(len(chosen), value, np.float32) for value in ask]
     agrees = channels["ending"] == ask[1]
     columns += [agrees[chosen]]
@@ -164,6 +176,7 @@ def lexical_columns(found: Places, chosen: NDArray[np.int64]) -> NDArray[np.int6
         ]
         + [""] * 3
     )
+    kinds = [0] * 3 + (found.channels["kind"] + 10 * found.channels["good"]).astype(int).tolist() + [0] * 3
     matched = [0] * 3 + np.sign(found.channels["sided"]).astype(int).tolist() + [0] * 3
     numbers = found.channels["number"].astype(int).tolist()
     rows = []
@@ -185,6 +198,9 @@ def lexical_columns(found: Places, chosen: NDArray[np.int64]) -> NDArray[np.int6
             f"w{heads[at]}",
             f"x{heads[at]}|{heads[at + 1]}",
             f"y{heads[at - 1]}|{heads[at]}",
+            f"p{found.kind}|{kinds[at]}|{tails[at]}|{kinds[at - 1] == kinds[at]}|{kinds[at + 1] == kinds[at]}",
+            f"q{found.kind}|{heads[at]}",
+            f"r{found.kind}|{tails[at]}|{heads[at + 1]}",
         ]
         rows.append([_bucket(name) for name in names])
-    return np.array(rows, np.int64).reshape(len(rows), 21 if rows else 0)
+    return np.array(rows, np.int64).reshape(len(rows), 24 if rows else 0)

@@ -72,7 +72,14 @@ def sight(question: str, passage: str, rarity: Rarity) -> Sighting | None:
     if not (cut.kinds != POINT).any() or not asked.content.any():
         return None
     laid = pair(asked, cut, rarity)
-    return Sighting(places(laid, rarity(cut)), sentence_features(laid))
+    found = places(laid, rarity(cut))
+    n = int(cut.sentence[-1]) + 1
+    first = np.searchsorted(cut.sentence, np.arange(n))
+    opens = np.add.reduceat(found.channels["opens"], first)
+    extra = np.column_stack(
+        [opens, np.full(n, found.kind), np.full(n, opens.sum()), np.diff(np.append(first, len(cut)))]
+    )
+    return Sighting(found, np.column_stack([sentence_features(laid), extra]).astype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +159,9 @@ def doubt_features(sighting: Sighting, close: Close, offered: Offer, worth: Floa
         float((laid.weight * (matched >= 0.999)).sum()), float(len(laid.passage)), float(len(laid.question.units)),
         *register(sighting.found), float(close.scores.max()),
         float(np.sort(close.scores)[-2]) if len(close.scores) > 1 else 0.0,
+        float(sighting.found.kind), float(len(sighting.found.pieces)),
+        float(any((spans[best] == one).all() for one in sighting.found.pieces)),
+        float(sighting.found.channels["good"][spans[best, 0] : spans[best, 1] + 1].mean()),
     ]  # fmt: skip
     return np.concatenate([np.array(extra, np.float32), sighting.sentences[sentence], best_row[:23]]).astype(np.float32)
 

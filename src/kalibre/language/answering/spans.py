@@ -12,6 +12,9 @@ Floats = NDArray[np.float32]
 LONGEST = 40
 """Units of a candidate, at most."""
 
+PIECES = 8
+"""Pieces of the kind asked for that are offered beside the likeliest candidates, at most."""
+
 
 def candidates(found: Places, chosen: NDArray[np.int64], logits: Floats, *, limit: int = 28) -> NDArray[np.int64]:
     """Return first and last unit of the likeliest candidates, shape (at most `limit`, 2).
@@ -45,7 +48,12 @@ def candidates(found: Places, chosen: NDArray[np.int64], logits: Floats, *, limi
         best = ends[np.argsort(-score, kind="stable")[:10]].tolist()
         rows.extend((float(score[end - begin]), begin, end) for end in best)
     rows.sort(key=lambda row: (-row[0], row[1], row[2]))
-    return np.array([[chosen[begin], chosen[end]] for _, begin, end in rows[:limit]], np.int64).reshape(-1, 2)
+    taken = [(int(chosen[begin]), int(chosen[end])) for _, begin, end in rows[:limit]]
+    known, here = set(taken), set(chosen.tolist())
+    place = {unit: at for at, unit in enumerate(chosen.tolist())}
+    more = [(a, b) for a, b in found.pieces.tolist() if (a, b) not in known and a in here and b in here]
+    more.sort(key=lambda span: -float(logits[place[span[0]], 0] + logits[place[span[1]], 1]))
+    return np.array([*taken, *more[:PIECES]], np.int64).reshape(-1, 2)
 
 
 def _opens(found: Places, chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -99,6 +107,8 @@ def features(
         laid.weight[:, None]
         * (((best[:, stops[end]] - best[:, end + 1]) > 0) | ((best[:, begin] - best[:, begins[begin]]) > 0))
     ).sum(axis=0)
+    exactly = {(a, b) for a, b in found.pieces.tolist()}
+    same = np.array([(a, b) in exactly for a, b in spans.tolist()], np.float32)
     inside_peak = np.array([inside[a : b + 1].max() for a, b in spans.tolist()], np.float32)
     inside_low = np.array([inside[a : b + 1].min() for a, b in spans.tolist()], np.float32)
     columns = [
@@ -121,6 +131,9 @@ def features(
         np.full(len(spans), ask_end), begin - begins[begin], stops[end] - 1 - end,
         found.around[begin, 0:1].ravel(), *found.around[begin][:, (1, 2, 3, 4, 10, 12, 14)].T,
         *found.around[end][:, (1, 2, 3, 11, 13)].T, found.around[begin, -2], found.around[end, -1],
+        same, total(channels["good"]) / length, total(channels["opens"]), total(channels["closes"]),
+        channels["opens"][begin], channels["closes"][end], channels["kind"][begin], channels["kind"][end],
+        np.full(len(spans), found.kind), np.full(len(spans), len(found.pieces)), np.full(len(spans), same.sum()),
         np.full(len(spans), len(asked)), *(np.full(len(spans), value) for value in register(found)),
     ]  # fmt: skip
     return np.column_stack(columns).astype(np.float32)

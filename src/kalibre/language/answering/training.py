@@ -1,7 +1,7 @@
 """How the reader is trained: each stage on what the stage before says of questions it has not seen (by group).
 
 Sentences, words, places, spans, doubt: five stages of small models. `rows` holds every training question over its own
-passage and, for doubt alone, over the passage that BM25 would wrongly give it.
+passage and, for doubt alone, over its rivals, or where it has none over the passage that BM25 would wrongly give it.
 """
 
 from __future__ import annotations
@@ -200,19 +200,21 @@ def _rows(examples: Sequence[Example], rarity: reading.Rarity, folds: int) -> _R
     own: list[bool] = []
     gold: list[tuple[int, int]] = []
     answers: list[list[str]] = []
-    wrong = wrong_passages(examples)
-    for is_own in (True, False):
-        for one, other in zip(examples, wrong, strict=True):
-            passage = one.context if is_own else other
-            seen = None if passage is None else reading.sight(one.question, passage, rarity)
-            if seen is None:
-                continue
-            sightings.append(seen)
-            fold.append(fold_of(one.group, folds))
-            own.append(is_own)
-            text, start = one.answers[0]
-            gold.append(answer_units(seen.found.laid.passage, text, start) if is_own else (-1, -1))
-            answers.append([text for text, _ in one.answers])
+    alone = [one for one in examples if not one.rivals]
+    wrong = zip(alone, wrong_passages(alone), strict=True)
+    given = [(one, one.context, True) for one in examples]
+    given += [(one, other, False) for one in examples for other in one.rivals]
+    given += [(one, other, False) for one, other in wrong if other is not None]
+    for one, passage, is_own in given:
+        seen = reading.sight(one.question, passage, rarity)
+        if seen is None:
+            continue
+        sightings.append(seen)
+        fold.append(fold_of(one.group, folds))
+        own.append(is_own)
+        text, start = one.answers[0]
+        gold.append(answer_units(seen.found.laid.passage, text, start) if is_own else (-1, -1))
+        answers.append([text for text, _ in one.answers])
     return _Rows(sightings, np.array(fold), np.array(own), gold, answers)
 
 

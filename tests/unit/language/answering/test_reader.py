@@ -59,16 +59,6 @@ def test_a_passage_without_a_word_has_no_answer(reader, passage):
     assert reader.read("Ankara ne zaman başkent oldu?", [passage]) == []
 
 
-def test_a_long_passage_is_read_to_its_end(reader, unseen, world):
-    rest = " ".join(one.context for one in world[:150])
-    asked = [one for one in unseen if one.question[0] != "Ö"][:10]
-
-    found = [reader.read(one.question, [f"{rest} {one.context}"], limit=1)[0] for one in asked]
-
-    assert len(rest) > 3 * fast.WINDOW
-    assert sum(one.start > len(rest) for one in found) >= 5
-
-
 def test_too_large_a_passage_is_refused(reader):
     with pytest.raises(LanguageError, match="1,000,001 characters"):
         reader.read("Ne zaman?", ["a" * (fast.LARGEST + 1)])
