@@ -119,6 +119,8 @@ def _objects(path: Path, found: Any, where: str) -> list[Mapping[str, Any]]:
 def _separated(path: Path, text: str) -> list[Mapping[str, Any]]:
     head = text.split("\n", 1)[0]
     delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=head.count)
+    if delimiter not in head:
+        delimiter = "\x1f"  # one column: nothing separates, and a comma is one of the text
     # A field of a document may be long; the limit is the file's.
     csv.field_size_limit(LARGEST_BYTES)
     try:

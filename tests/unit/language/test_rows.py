@@ -45,6 +45,12 @@ def test_letters_of_a_columns_name_do_not_matter(tmp_path: Path, head: str) -> N
     assert found == [{"text": "Borsa yükseldi", "label": "positive"}]
 
 
+def test_in_a_file_of_one_column_a_comma_is_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('text\nDolar düştü, altın yükseldi\n"O ""iyi"" dedi"\n', "utf-8")
+    assert [row["text"] for row in read_rows(path, ("text",))] == ["Dolar düştü, altın yükseldi", 'O "iyi" dedi']
+
+
 def test_half_a_character_becomes_a_sign_that_can_be_written(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "\\ud83d faiz \\ud83d\\ude00"}\n', "utf-8")
