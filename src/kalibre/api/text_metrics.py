@@ -58,6 +58,13 @@ def text_exposition(texts: Texts) -> str:
         lines += [f"# HELP {name} Headlines looked up in the cache, by what was found.", f"# TYPE {name} counter"]
         for found, count in (("exact", stats.exact_hits), ("near", stats.near_hits), ("miss", stats.misses)):
             lines.append(f'{name}{{found="{found}"}} {count}')
+    for what, spent in texts.endpoint_spent().items():
+        name = f"kalibre_nlp_endpoint_{what}_total"
+        lines += [
+            f"# HELP {name} What headlines scored by an endpoint have cost.",
+            f"# TYPE {name} counter",
+            f"{name} {spent}",
+        ]
     return "\n".join([*lines, *_followed_lines(texts.followed())]) + "\n"
 
 

@@ -17,6 +17,7 @@ from kalibre.language.base import Answer, Entity, Passage, Sentiment
 
 if TYPE_CHECKING:
     from kalibre.language.answering.answerer import Answerer
+    from kalibre.language.headlines.answers import Recording
     from kalibre.language.headlines.cache import CacheStats, Reuse, ScoreCache
     from kalibre.language.headlines.inbox import Inbox, Standing
     from kalibre.language.headlines.score import Score
@@ -181,6 +182,23 @@ class Texts:
             # A scrape shows what it can; who follows says what is wrong with the file.
             return []
         return found
+
+    def endpoint_spent(self) -> dict[str, int]:
+        """Return the requests and tokens that an endpoint has cost, all processes together; empty without one."""
+        path = self._settings.home / "language" / "answers.sqlite"
+        if not path.is_file():
+            return {}
+
+        def make() -> Recording:
+            from kalibre.language.headlines.answers import Recording
+
+            return Recording(path)
+
+        try:
+            recording: Recording = self._once("answers", make)
+            return {what: recording.spent(what) for what in ("requests", "tokens")}
+        except LanguageError:
+            return {}
 
     def cache_stats(self) -> CacheStats | None:
         """Return the cache's counts, None before its first use."""

@@ -238,6 +238,9 @@ def test_a_slow_endpoint_keeps_nobody_from_reading(tmp_path: Path) -> None:
             fake.answer = lambda call: (401, b"", {})
             fake.let_go.set()
             assert waiting.result(30).json()["results"][0]["impact"] is None
+            shown = client.get("/metrics/prom", headers=PREDICT).text
+            assert "\nkalibre_nlp_endpoint_requests_total 2\n" in shown
+            assert "\nkalibre_nlp_endpoint_tokens_total 0\n" in shown
 
 
 def test_readers_in_a_crowd_leave_the_kill_switch_its_threads(client: TestClient) -> None:
