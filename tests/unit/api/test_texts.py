@@ -274,6 +274,7 @@ def test_followed_feeds_show_their_heartbeat(client: TestClient, home: Path) -> 
 
 def test_what_was_read_is_counted(client: TestClient) -> None:
     _post(client, "/nlp/sentiment", {"text": TEXT})
+    _post(client, "/news/score", {"headlines": [TEXT]})
     text = client.get("/metrics/prom", headers=PREDICT).text
     assert 'kalibre_nlp_texts_total{task="sentiment",outcome="positive"}' in text
     assert 'kalibre_nlp_request_duration_seconds_count{task="sentiment"}' in text
