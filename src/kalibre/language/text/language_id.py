@@ -109,7 +109,9 @@ _EN_ENDING = re.compile(
 _TR_ONLY = frozenset("şğıŞĞİ")
 _EN_ONLY = frozenset("qwx")
 _ROUND = frozenset("çöü")
-_FOREIGN = frozenset("äßàèéìòùáíóúñãõåæøœëïêôčćđěňřšťůžąęłńśźżőűțăýþð")
+_ANYBODYS = frozenset("de da en ne ya ki mi mu".split())
+"""Turkish words that are words of Romance languages too: they say little where more of those stands around them."""
+_FOREIGN = frozenset("əäßàèéìòùáíóúñãõåæøœëïêôčćđěňřšťůžąęłńśźżőűțăýþð")
 
 
 def detect(text: str) -> tuple[Language, float]:
@@ -146,7 +148,7 @@ def detect(text: str) -> tuple[Language, float]:
 def evidence(text: str) -> dict[Language, float]:
     """Return how much speaks for each language, in nats, roughly."""
     scores: dict[Language, float] = {"tr": 0.0, "en": 0.0, "other": 0.0}
-    names, endings = 0.0, 0
+    names, endings, anybodys = 0.0, 0, 0
     capital, plain = text.upper() == text, text.isascii()
     for found in _WORD.finditer(text):
         body, *rest = _APOSTROPHE.split(found[0], maxsplit=1)
@@ -157,6 +159,7 @@ def evidence(text: str) -> dict[Language, float]:
         else:
             name = body[0].isupper() and not capital
             before = scores["en"]
+            anybodys += small in _ANYBODYS
             _count_word(scores, small, latin, name and found.start() > 0)
             if plain and latin in _TR_PLAIN:
                 scores["tr"] += 1.5
@@ -164,6 +167,10 @@ def evidence(text: str) -> dict[Language, float]:
                 endings += 1
             names += scores["en"] - before if name else 0.0
             _count_shape(scores, body, small, latin, 0.3 if name else 1.0)
+    if "ə" in text:
+        scores["other"] += 3.0  # Azerbaijani, which shares the rest with Turkish
+    if scores["other"] >= 2 and scores["tr"] - 1.5 * anybodys < _TURKISH_ENOUGH:
+        scores["tr"] -= anybodys
     if endings > 1 or scores["tr"] >= 1:  # one alone may be chance
         scores["tr"] += 0.6 * endings
     if scores["tr"] >= _TURKISH_ENOUGH:
