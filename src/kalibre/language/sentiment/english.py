@@ -101,6 +101,8 @@ ENGLISH = Lexicon(
         ("trade", "war"): ("event", -0.7),
         ("trade", "deal"): ("event", 0.7),
         ("sell", "off"): ("move", -1.0),
+        ("record", "low"): ("move", -1.0),
+        ("record", "high"): ("move", 1.0),
         ("win", "back"): ("none", 0.0),
         ("no", "change"): ("none", 0.0),
         ("high", "court"): ("none", 0.0),

@@ -17,9 +17,12 @@ from kalibre.language.sentiment.directions import Reading
 from kalibre.language.sentiment.markets import find_markets
 from kalibre.language.text.amounts import find_amounts
 from kalibre.language.text.assets import link
+from kalibre.language.text.casing import fold
 from kalibre.language.text.tickers import find_tickers
 
 MARKET = "BIST100"
+_AGAINST = re.compile(r"[^\W_]+(?:['’][^\W_]+)? karsi(?:sinda)?\b")
+_BEFORE = re.compile(r"\b(?:against|versus|vs)\.? (?:the )?$")
 _NAME = re.compile(r"[A-ZÇĞİÖŞÜ][\w&'’.]*(?:[ -][A-ZÇĞİÖŞÜ][\w&'’.]*)*")
 _WORDS = 4
 """Words of a company's name at most."""
@@ -94,18 +97,29 @@ def _part(said: Mapping[str, float]) -> bool:
 def _said(text: str, reading: Reading) -> tuple[dict[str, float], list[list[str]]]:
     """Return what the clauses that speak of each asset say, the asset named first first, and of whom each speaks.
 
-    A clause that names none goes on about those of the clause before.
+    A clause that names none goes on about those of the clause before. What another is measured by (`dolar karşısında`,
+    `against the dollar`) goes the other way, and is not what the text is about.
     """
     named = assets_of(text, reading)
-    said = dict.fromkeys((asset for _, asset in named), 0.0)
+    folded = fold(text)
+    measures = {place for place, _ in named if _AGAINST.match(folded, place) or _BEFORE.search(folded[:place])}
+    if len(measures) == len(named):
+        measures = set()
+    said = dict.fromkeys((asset for place, asset in named if place not in measures), 0.0)
+    said |= dict.fromkeys((asset for place, asset in named if asset not in said), 0.0)
     about: list[str] = []
+    turned: set[str] = set()
     spoken: list[list[str]] = []
     for number, (start, end) in enumerate(reading.spans):
-        about = [asset for place, asset in named if start <= place < end] or about
+        here = [(place, asset) for place, asset in named if start <= place < end]
+        if here:
+            about = [asset for _, asset in here]
+            straight = {asset for place, asset in here if place not in measures}
+            turned = set(about) - straight if straight else set()
         spoken.append(about)
         weight = math.tanh(sum(one.weight for one in reading.findings if one.clause == number))
         for asset in set(about):
-            said[asset] += weight
+            said[asset] += -weight if asset in turned else weight
     return said, spoken
 
 

@@ -225,7 +225,12 @@ TURKISH = Lexicon(
         """.split()
     ),
     attributive=("en", "an", "yen", "yan", "uk", "ek", "lu", "suz", "miş", "mis", "mus"),
-    negators=frozenset("degil degildi yok yoktu olmadi olmayacak olmaz beklenmiyor ongorulmuyor gorulmedi".split()),
+    negators=frozenset(
+        """
+        degil degildi yok yoktu olmadi olmayacak olmaz beklenmiyor ongorulmuyor gorulmedi yasanmadi etmedi etmiyor
+        etmeyecek almadi almayacak yapmadi vermedi
+        """.split()
+    ),
     enders=frozenset("durdu durdur bitti kirildi hafifle yumusa dindi yatist duruldu frenle sonland".split()),
     softeners=frozenset("sinirli sinirlandi hafif kismi ilimli kisitli gecici az biraz".split()),
     strengtheners=frozenset("sert cok guclu hizli rekor keskin buyuk tarihi sicrama agir ciddi asiri son".split()),

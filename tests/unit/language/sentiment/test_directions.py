@@ -23,6 +23,7 @@ GOOD = [
     "Borsa haftayı artıda kapattı",
     "Risk iştahı arttı",
     "Taraflar ateşkes imzaladı",
+    "Şirket zarar etmedi",
 ]
 BAD = [
     "Enflasyon yükseldi",
@@ -117,6 +118,8 @@ def test_spans_are_of_the_text():
         ("Shares tumble on recession fears", -1),
         ("Airline wins large order", 1),
         ("Rising costs hit the carrier", -1),
+        ("Shares hit record low", -1),
+        ("Shares hit record high", 1),
         ("Bank shares gain as war fears ease", 1),
     ],
 )
