@@ -63,6 +63,13 @@ RELEVANCE = {"THYAO": 1.0, "BIST100": 0.5}
 CLOSES = np.arange(1, 120, dtype=np.int64) * 12 * HOUR
 
 
+def test_scores_that_differ_in_their_horizon_alone_have_an_order() -> None:
+    said = {"headline": "h", "story": "s", "asset": "THYAO", "impact": 0.5, "confidence": 0.5, "model": "m"}
+    scores = [(0, HeadlineScore(horizon=horizon, **said)) for horizon in ("daily", None, "weekly", "intraday")]  # type: ignore[arg-type]
+    rows = [news_rows(order, np.array([HOUR]), {"THYAO": 1.0}).tolist() for order in (scores, scores[::-1])]
+    assert rows[0] == rows[1]
+
+
 @given(SCORES)
 @settings(max_examples=60)
 def test_a_row_knows_nothing_of_what_comes_later(scores: list[tuple[int, HeadlineScore]]) -> None:

@@ -178,7 +178,7 @@ def _ask(model: ServedModel, bars: Bars) -> float:
         )
     if bars.news_conf is None and (read := sorted({"snews_impact", "snews_conf"} & set(engine.columns))):
         raise ApiError(
-            f"model {model.model_id} reads {', '.join(read)}, the bars posted say nothing of news: send news_impact and "
+            f"model {model.model_id} reads {', '.join(read)}, the bars posted tell no news: send news_impact and "
             "news_conf with each, 0 where there was none, or ask for the newest stored bar",
             status=422,
         )

@@ -39,7 +39,7 @@ LONGEST_MS: Final = LIVES * max(HALF_LIFE_MS.values())
 """Warm-up: a row whose history reaches back so far does not depend on when the history began."""
 
 
-_Place = tuple[int, tuple[str, str, str], float, float]
+_Place = tuple[int, tuple[str, str, str], float, float, int]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class _Report:
     @cached_property
     def place(self) -> _Place:
         """Where it stands among others, whatever came in first."""
-        return self.time_ms, self.order, self.weight, self.impact
+        return self.time_ms, self.order, self.weight, self.impact, self.half_life_ms
 
 
 class NewsFeatures:

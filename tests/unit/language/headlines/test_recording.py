@@ -99,6 +99,15 @@ def test_scored_live_it_is_known_when_the_score_was_there(tmp_path: Path) -> Non
         assert [when for when, _ in recorded_scores(log)] == [later]
 
 
+def test_the_same_words_on_another_day_are_news_again(tmp_path: Path) -> None:
+    days = [Published("Borsa güne yükselişle başladı", f"{day}.04.2023 10:00", "wire") for day in (12, 13)]
+    at = [_ms(f"2023-04-{day}T07:00:09") for day in (12, 13)]
+    with open_log(f"sqlite:///{tmp_path / 'log.sqlite'}") as log:
+        for told, live_at_ms in ((days[0], at[0]), (days[0], at[0] + 60_000), (days[1], at[1]), (days[1], at[1] + 1)):
+            record(log, [told], [(_score(), "")], calendar=XIST, live_at_ms=live_at_ms)
+        assert [when for when, _ in recorded_scores(log)] == at
+
+
 def test_an_unreadable_time_stores_nothing(tmp_path: Path) -> None:
     told = [Published("Bir", "12.04.2023", "wire"), Published("İki", "dün", "wire")]
     with open_log(f"sqlite:///{tmp_path / 'log.sqlite'}") as log:
