@@ -69,8 +69,8 @@ def decode(content: bytes, declared: str = "") -> str:
         if known and known != "utf-8":
             try:
                 return content.decode(_FALLBACK if known in _LATIN else known)
-            except UnicodeDecodeError:
-                continue
+            except (UnicodeError, LookupError, ValueError):
+                continue  # `base64` and `idna` are codecs too, and no encodings of text
     return content.decode(_FALLBACK, "replace")
 
 

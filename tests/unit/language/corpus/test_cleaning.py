@@ -82,6 +82,10 @@ def test_other_languages_by_choice():
         ("Ünlü".encode("cp857"), "cp857", "Ünlü"),
         (b'<?xml encoding="cp857"?>' + "Ünlü".encode("cp857"), "", '<?xml encoding="cp857"?>Ünlü'),
         (b"", "nonsense", ""),
+        *(
+            ("Şükrü".encode("cp1254"), name, "Şükrü")
+            for name in ("base64", "rot13", "idna", "undefined", "zip", "utf-7")
+        ),
         ("Şükrü".encode("cp1254") + b"\x81", "no-such-code", "Şükrü\ufffd"),
         ("Kâr arttı, Ş".encode("utf-16-le"), "", "Kâr arttı, Ş"),
         ("Kâr arttı, Ş".encode("utf-16-be"), "", "Kâr arttı, Ş"),

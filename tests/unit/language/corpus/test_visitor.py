@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.fakes.news_site import Answer, Site
 
-from kalibre.core.errors import SourceFormatError, SourceUnavailableError, UsageError
+from kalibre.core.errors import RateLimitedError, SourceFormatError, SourceUnavailableError, UsageError
 from kalibre.language.corpus.sources._answer import shown
 from kalibre.language.corpus.sources._visitor import (
     GoneError,
@@ -198,3 +198,16 @@ def test_a_wrong_address_is_quoted_in_short():
     with pytest.raises(SourceFormatError) as told:
         get("ftp://" + "x" * 5_000)
     assert len(str(told.value)) < 500
+
+
+@pytest.mark.parametrize("told", ["\u00b2", "-5", "nan", "soon", "", "Thu, 28 Nov 1024 10:00:00 GMT", "0"])
+def test_an_odd_retry_after_is_no_reason_to_fall_over(web: Site, told: str):
+    web.routes["/a"] = (429, {"retry-after": told}, b"")
+    with pytest.raises(SourceUnavailableError, match="answers 429, 3 times"):
+        get(f"{web.url}/a")
+
+
+def test_an_endless_retry_after_is_no_patience(web: Site):
+    web.routes["/a"] = (503, {"retry-after": "9" * 400}, b"")
+    with pytest.raises(RateLimitedError):
+        get(f"{web.url}/a")

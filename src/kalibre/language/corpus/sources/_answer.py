@@ -58,9 +58,9 @@ def is_plain(value: str) -> bool:
 
 def seconds(told: str) -> float:
     """Return what a Retry-After asks for: seconds, or a moment."""
-    if told.strip().isdigit():
+    if told.isascii() and told.strip().isdigit():
         return float(told)
     try:
         return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return 0.0
