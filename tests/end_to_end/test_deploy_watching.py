@@ -16,8 +16,10 @@ from tests.fakes.deployment import COMPOSE, DEPLOY, needs, parses, run
 
 from kalibre.api.exposition import exposition
 from kalibre.api.service import Service
+from kalibre.api.text_metrics import followed_lines
 from kalibre.core.settings import Settings
 from kalibre.hub.metrics import BY_NAME
+from kalibre.language.headlines.inbox import Standing
 
 RULES = DEPLOY / "prometheus" / "rules.yml"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "kalibre.json").read_text(encoding="utf-8"))
@@ -33,7 +35,7 @@ def rules() -> dict[str, dict[str, Any]]:
 @functools.cache
 def exported() -> dict[str, str]:
     """Return the kind of every metric that the server and the hub export, by name."""
-    text = exposition(Service(Settings()))
+    text = exposition(Service(Settings())) + "\n".join(followed_lines([Standing("news:wire", {})]))
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     return kinds | {name: metric.kind for name, metric in BY_NAME.items()}
 

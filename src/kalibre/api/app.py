@@ -116,6 +116,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
             message = f"{request.method} {request.url.path} is not answered: send {allowed}"
             if request.method in ("GET", "HEAD"):
                 message += "; reading never changes anything, so what changes state is a POST with a key in X-API-Key"
+        case 400 if "parsing the body" in (message := str(getattr(error, "detail", error))):
+            message = "the body is no JSON in UTF-8: send it as UTF-8 (not Windows-1254), and check its brackets"
         case _:
             message = str(getattr(error, "detail", error))
     return _json(status, error_body(ApiError(message, status=status)), headers)

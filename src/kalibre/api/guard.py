@@ -131,7 +131,9 @@ def check_length(n_bytes: int) -> None:
         413 with the length and the limit.
     """
     if n_bytes > MAX_BODY_BYTES:
-        raise ApiError(f"a body of {n_bytes} bytes is longer than {MAX_BODY_BYTES}: send fewer bars", status=413)
+        raise ApiError(
+            f"a body of {n_bytes} bytes is longer than {MAX_BODY_BYTES}: send fewer bars or texts at a time", status=413
+        )
 
 
 def _check_proof(session: Session, proof: bytes | None, origin: bytes | None) -> None:

@@ -65,10 +65,10 @@ def text_exposition(texts: Texts) -> str:
             f"# TYPE {name} counter",
             f"{name} {spent}",
         ]
-    return "\n".join([*lines, *_followed_lines(texts.followed())]) + "\n"
+    return "\n".join([*lines, *followed_lines(texts.followed())]) + "\n"
 
 
-def _followed_lines(standings: Sequence[Standing]) -> list[str]:
+def followed_lines(standings: Sequence[Standing]) -> list[str]:
     """Return heartbeats of followed sources: alert on their age, a source that nobody follows any more has none."""
     told: tuple[tuple[str, str, str, Callable[[Standing], float]], ...] = (
         ("tried_timestamp_seconds", "gauge", "When a source was last asked", lambda one: one.tried_ms / 1000),

@@ -204,6 +204,13 @@ def test_what_says_that_it_is_no_json_is_refused(client: TestClient, path: str, 
     assert "application/json" in response.json()["error"]["message"]
 
 
+def test_a_body_in_another_encoding_is_told_to_be_one(client: TestClient) -> None:
+    body = '{"text": "Borsa yükseldi, şirket kâr etti"}'.encode("windows-1254")
+    answer = client.post("/nlp/sentiment", content=body, headers={**PREDICT, "content-type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert "UTF-8" in answer.text
+
+
 def test_a_time_that_cannot_be_read_is_told_before_anything_is_scored(client: TestClient) -> None:
     before = client.get("/news/cache", headers=PREDICT).json()["lookups"]
     headlines = [{"text": "Faiz arttı", "published": "2023-04-12"}, {"text": "Dolar düştü", "published": "dün"}]
