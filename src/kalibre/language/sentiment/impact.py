@@ -24,6 +24,8 @@ MARKET = "BIST100"
 _AGAINST = re.compile(r"[^\W_]+(?:['’][^\W_]+)? karsi(?:sinda)?\b")
 _BEFORE = re.compile(r"\b(?:against|versus|vs)\.? (?:the )?$")
 _NAME = re.compile(r"[A-ZÇĞİÖŞÜ][\w&'’.]*(?:[ -][A-ZÇĞİÖŞÜ][\w&'’.]*)*")
+_HEADLINE = 300
+"""Characters of a headline at most."""
 _WORDS = 4
 """Words of a company's name at most."""
 _LEAST = 0.05
@@ -70,14 +72,16 @@ def impacts_of(text: str, reading: Reading, score: float) -> list[tuple[str, flo
 def focused(text: str, reading: Reading) -> str:
     """Return what a text says of the asset that it is about, blanks in place of the rest: of the same length.
 
-    Only where two assets part: `Dolar düştü, altın yükseldi` is about the dollar, and bad news for it. Any other text
-    is returned as it is.
+    Only in a headline, where two assets part: `Dolar düştü, altın yükseldi` is about the dollar, and bad news for it.
+    Any other text is returned as it is: a note that speaks of many things is read as a whole.
 
     Parameters
     ----------
     text, reading
         The text and what the rules found in it.
     """
+    if len(text) > _HEADLINE:
+        return text
     said, spoken = _said(text, reading)
     if not _part(said):
         return text

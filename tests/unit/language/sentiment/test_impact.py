@@ -59,6 +59,8 @@ def test_two_assets_part_and_the_first_gives_the_direction(text: str, up: str, d
 def test_only_what_parts_is_cut() -> None:
     for text in ("Dolar ve altın yükseldi", "Borsa güne düşüşle başladı, kayıplar arttı", "😀", ""):
         assert focused(text, read(text, TURKISH)) == text
+    note = "Dolar düştü, altın yükseldi. " * 20
+    assert focused(note, read(note, TURKISH)) == note
     text = "Dolar düştü, altın yükseldi"
     assert focused(text, read(text, TURKISH)) == "Dolar düştü" + " " * (len(text) - len("Dolar düştü"))
 
