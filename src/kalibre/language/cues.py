@@ -50,30 +50,15 @@ def cues(words: Sequence[str], starts: Sequence[int], ends: Sequence[int]) -> It
     spoken = [i for i, word in enumerate(words) if word[0].isalnum()]
     turned = False
     for place, i in enumerate(spoken):
-        word = words[i]
-        if _RUN.search(word):
-            yield i, "long"
-            yield i, f"long {squeezed(word)[:6]}"
-        if _LAUGHS.fullmatch(word):
-            yield i, "laugh"
-        if i and ends[i - 1] == starts[i]:
-            if words[i - 1][-1] == "#":
-                yield i, f"tag {word[:8]}"
-            elif words[i - 1][-1] in _EYES and word in _FACES:
-                yield i, f"face {word[0]}"
-        if word in _NEGATORS:
-            for before in spoken[max(0, place - 3) : place]:
-                yield i, f"not {squeezed(words[before])[:5]}"
-        if _NEGATED.match(word):
-            yield i, f"unverb {word[:5]}"
+        for name in _of_word(words[i]):
+            yield i, name
+        if i and ends[i - 1] == starts[i] and (name := _glued(words[i - 1][-1], words[i])):
+            yield i, name
+        for name in _of_place([words[k] for k in spoken[max(0, place - 3) : place + 1 + _FAR]], min(place, 3)):
+            yield i, name
         if turned:
-            yield i, f"after {word[:5]}"
-        turned |= word in _TURNS
-        yield i, f"end {word[-3:]}"
-        if len(word) > 2:
-            for behind in spoken[place + 2 : place + 1 + _FAR]:
-                if len(words[behind]) > 2:
-                    yield i, f"with {word[:5]} {words[behind][:5]}"
+            yield i, f"after {words[i][:5]}"
+        turned |= words[i] in _TURNS
     if spoken:
         first, last = words[spoken[0]], words[spoken[-1]]
         yield spoken[0], f"first {first[:5]}"
@@ -83,6 +68,32 @@ def cues(words: Sequence[str], starts: Sequence[int], ends: Sequence[int]) -> It
     for i, mark in enumerate(words):
         if not mark[0].isalnum():
             yield i, f"mark {mark[:2]}"
-            for sign in set(mark):
-                if ord(sign) > 0x2000:
-                    yield i, f"sign {sign}"
+            yield from ((i, f"sign {sign}") for sign in set(mark) if ord(sign) > 0x2000)
+
+
+def _of_word(word: str) -> Iterator[str]:
+    """Yield what a word shows by itself."""
+    if _RUN.search(word):
+        yield "long"
+        yield f"long {squeezed(word)[:6]}"
+    if _LAUGHS.fullmatch(word):
+        yield "laugh"
+    if _NEGATED.match(word):
+        yield f"unverb {word[:5]}"
+    yield f"end {word[-3:]}"
+
+
+def _glued(mark: str, word: str) -> str:
+    """Return what a word is with the mark right before it; empty where nothing."""
+    if mark == "#":
+        return f"tag {word[:8]}"
+    return f"face {word[0]}" if mark in _EYES and word in _FACES else ""
+
+
+def _of_place(near: Sequence[str], at: int) -> Iterator[str]:
+    """Yield what a word shows with the words around it: `near[at]` is it."""
+    word = near[at]
+    if word in _NEGATORS:
+        yield from (f"not {squeezed(before)[:5]}" for before in near[:at])
+    if len(word) > 2:
+        yield from (f"with {word[:5]} {behind[:5]}" for behind in near[at + 2 :] if len(behind) > 2)
