@@ -87,5 +87,6 @@ def test_it_says_which_files_were_left_out_and_that_rules_changed(ask: Ask):
     assert "a.txt:4: short" in shown.replace("\n", "")
     assert "b.txt: unreadable" in shown.replace("\n", "")
     text = Path("corpus.toml").read_text(encoding="utf-8")
-    Path("corpus.toml").write_text(text.replace("[[sources]]", "[rules]\nletters = 0.5\n[[sources]]", 1), encoding="utf-8")
+    changed = text.replace("[[sources]]", "[rules]\nletters = 0.5\n[[sources]]", 1)
+    Path("corpus.toml").write_text(changed, encoding="utf-8")
     assert "rules are not those" in ask("corpus", "build")[1]

@@ -80,8 +80,8 @@ def record(
         for when, key, what in score_events(headline, score, known, trained_until_ms=until):
             # Scored live a second time (after a restart, say), the first time counts: that one could be acted on. The
             # same words published later than that are news again.
-            before = None if live_at_ms is None else log.latest("headline_score", key=key, by="event_time")
-            if before is None or before.event_time < published:
+            earlier = None if live_at_ms is None else log.latest("headline_score", key=key, by="event_time")
+            if earlier is None or earlier.event_time < published:
                 # Whether it came out of the cache is about the record, not about what was said.
                 events.append(new_event(key, when, what, provenance=f"{_provenance(live_at_ms)} {reuse}".strip()))
     before = log.head()
