@@ -120,6 +120,7 @@ def test_a_bomb_costs_no_more_than_is_read(web: Site):
         ("br", b"\x00\x01"),
         ("gzip", gzip.compress(b"kur" * 5_000)[:-12]),
     ],
+    ids=["packed twice", "unasked for", "torn"],
 )
 def test_what_is_packed_twice_torn_or_unasked_for_is_not_read(web: Site, encoding: str, content: bytes):
     web.routes["/a"] = (200, {"content-encoding": encoding}, content)
