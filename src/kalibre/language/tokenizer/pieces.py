@@ -131,7 +131,7 @@ class Tokenizer:
 
 
 def _ends_in_cut(written: bytearray) -> bool:
-    if written[-1] in b"\n\r\t\x00":
+    if not written or written[-1] in b"\n\r\t\x00":
         return True
     last = bytes(written[-3:])
     return last == _BLANK.encode() or (len(last) == 3 and last[0] == 0xED and last[1] >= 0xA0)

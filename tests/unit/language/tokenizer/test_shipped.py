@@ -21,3 +21,10 @@ def test_real_texts_come_back_in_few_pieces(shared_data: Path):
         ids = tokenizer.encode(text)
         assert tokenizer.decode(ids) == text, path.name
         assert len(ids) < 3.5 * len(text.split()), path.name
+
+
+def test_any_numbers_are_some_text():
+    tokenizer = load("builtin")
+    for number in range(tokenizer.size):
+        assert isinstance(tokenizer.decode([number]), str)
+        assert isinstance(tokenizer.decode([number, number]), str)
