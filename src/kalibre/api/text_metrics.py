@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
-import threading
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,25 +10,6 @@ from kalibre.api.counters import BUCKETS_S
 if TYPE_CHECKING:
     from kalibre.api.texts import Texts
     from kalibre.language.headlines.inbox import Standing
-
-
-class TextCounters:
-    """Counts texts read and how long it took, from any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.texts: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self.durations: defaultdict[str, list[float]] = defaultdict(lambda: [0.0] * (len(BUCKETS_S) + 2))
-        """Per task: requests of each bucket, then the sum of seconds."""
-
-    def count(self, task: str, outcomes: Sequence[str], seconds: float) -> None:
-        """Count one request of a task and the outcome of each of its texts."""
-        with self._lock:
-            for outcome in outcomes:
-                self.texts[task, outcome] += 1
-            row = self.durations[task]
-            row[bisect.bisect_left(BUCKETS_S, seconds)] += 1
-            row[-1] += seconds
 
 
 def text_exposition(texts: Texts) -> str:

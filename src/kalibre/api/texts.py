@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from kalibre.api.text_metrics import TextCounters
+from kalibre.api.counters import TextCounters
 from kalibre.core.errors import ApiError, KalibreError, LanguageError, ModelError, UsageError
 from kalibre.core.settings import Settings
 from kalibre.language.base import Answer, Entity, Passage, Sentiment

@@ -14,8 +14,8 @@ from typing import Any
 from kalibre.core.errors import UsageError
 from kalibre.language.base import TASKS
 from kalibre.language.bundle import MANIFEST, LanguageBundle, open_bundle, shipped
-from kalibre.language.encoder.foundations import GEMMA
 from kalibre.language.encoder.hub import is_hub_id
+from kalibre.language.gemma.source import GEMMA
 
 
 def load(task: str, model: str = "builtin:fast") -> Any:

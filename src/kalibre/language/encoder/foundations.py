@@ -32,10 +32,10 @@ from kalibre.language.encoder.networks import (
 )
 from kalibre.language.encoder.pieces import Pieces
 from kalibre.language.encoder.session import Session
+from kalibre.language.gemma.source import GEMMA, GEMMA_FILE
 
 WEIGHTS_FILE, TOKENIZER_FILE, GRAPH_FILE = "encoder.safetensors", "tokenizer.model", "model.onnx"
 SETTINGS_FILE = "settings.json"
-GEMMA, GEMMA_FILE = "builtin:gemma", "gemma.safetensors"
 SHIPPED = WEIGHTS / "encoder"
 """Where the pretrained encoder lies when one has been trained: safetensors and tokenizer."""
 

@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kalibre.core.errors import ModelError
-from kalibre.language.encoder.foundations import GEMMA, GEMMA_FILE
 from kalibre.language.encoder.networks import Codec, HeadKind, Network, outputs
 from kalibre.language.gemma.network import Below, Checkpoint, GemmaCodec, GemmaNetwork, Plan, Words
-from kalibre.language.gemma.source import LICENCE, Base, need, opened
+from kalibre.language.gemma.source import GEMMA, GEMMA_FILE, LICENCE, Base, need, opened
 
 _FORMAT = "kalibre gemma adapters 1"
 

