@@ -349,4 +349,8 @@ def tune_abstention(p: FloatArray, y: NDArray[np.int64], *, precision: float) ->
     if not len(good):
         return Abstention(1.01, 0.0, 0.0, precision)
     last = int(good[-1])
-    return Abstention(float(confidence[order[last]]), float(counted[last]), (last + 1) / len(order), precision)
+    threshold = float(confidence[order[last]])
+    if last == len(order) - 1:
+        # All of them may be named: how sure the least sure one happened to be says nothing of texts to come.
+        threshold = min(threshold, precision)
+    return Abstention(threshold, float(counted[last]), (last + 1) / len(order), precision)

@@ -95,6 +95,14 @@ def test_abstention_keeps_its_precision_and_gives_up_where_none_reaches_it():
     assert calibration.tune_abstention(p, wrong, precision=0.85).threshold > 1.0
 
 
+def test_where_all_are_right_the_least_sure_one_is_no_limit():
+    y = np.arange(30) % 3
+    p = np.full((30, 3), 5e-8)
+    p[np.arange(30), y] = 1 - 1e-7
+    found = calibration.tune_abstention(p, y, precision=0.8)
+    assert (found.threshold, found.precision, found.coverage) == (0.8, 1.0, 1.0)
+
+
 def test_of_few_samples_the_probabilities_say_the_threshold():
     scores, y = planted(300)
     p = calibration.softmax(scores)
