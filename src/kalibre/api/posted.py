@@ -168,6 +168,7 @@ def _check(service: Service, symbol: str, rows: list[Bar]) -> None:
 
 
 def _ask(model: ServedModel, bars: Bars) -> float:
+    from kalibre.bars.news import COLUMNS
     from kalibre.features.engine import FeatureEngine
 
     engine = FeatureEngine(model.bundle.spec)
@@ -176,7 +177,7 @@ def _ask(model: ServedModel, bars: Bars) -> float:
             f"model {model.model_id} was trained on another version of the features: train and promote again",
             status=503,
         )
-    if bars.news_conf is None and (read := sorted({"snews_impact", "snews_conf"} & set(engine.columns))):
+    if bars.news_conf is None and (read := sorted({*COLUMNS} & set(engine.columns))):
         raise ApiError(
             f"model {model.model_id} reads {', '.join(read)}, the bars posted tell no news: send news_impact and "
             "news_conf with each, 0 where there was none, or ask for the newest stored bar",

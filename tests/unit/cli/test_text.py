@@ -35,6 +35,18 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return asked
 
 
+def write_labels(file: Path) -> None:
+    """Write labelled headlines, enough to train on."""
+    words = {
+        "positive": "yükseldi arttı kazandı",
+        "negative": "düştü geriledi kaybetti",
+        "neutral": "toplandı açıldı anıldı",
+    }
+    names = "Akbank Garanti Tüpraş Vestel Sasa Petkim Migros Koç".split()
+    rows = [f"{name} {verb},{label}" for label, verbs in words.items() for verb in verbs.split() for name in names]
+    file.write_text("text,label\n" + "\n".join(rows), encoding="utf-8")
+
+
 def test_each_task_is_asked(ask: Ask) -> None:
     text = "THYAO'nun yolcu sayısı yüzde 12 arttı"
     said = ask("nlp", "predict", "sentiment", text, "🚀")
@@ -78,14 +90,7 @@ def test_a_users_file_is_judged_with_intervals(ask: Ask) -> None:
 
 
 def test_a_model_is_trained_stored_registered_and_asked(ask: Ask) -> None:
-    words = {
-        "positive": "yükseldi arttı kazandı",
-        "negative": "düştü geriledi kaybetti",
-        "neutral": "toplandı açıldı anıldı",
-    }
-    names = "Akbank Garanti Tüpraş Vestel Sasa Petkim Migros Koç".split()
-    rows = [f"{name} {verb},{label}" for label, verbs in words.items() for verb in verbs.split() for name in names]
-    Path("mine.csv").write_text("text,label\n" + "\n".join(rows), encoding="utf-8")
+    write_labels(Path("mine.csv"))
     made = ask("nlp", "train", "sentiment", "mine.csv", "--licence", "ours", "--until", "2024-05-31")
     assert made["version"] == "1"
     assert (made["card"]["licence"], made["card"]["trained_until"]) == ("ours", "2024-05-31")
@@ -179,14 +184,7 @@ def test_arguments_in_another_encoding_are_read_and_written(ask: Ask) -> None:
 
 def test_a_score_by_another_model_says_what_that_one_learnt_from(ask: Ask) -> None:
     """Planted: the date of the settings' model beside the scores of a younger one would let bars know the future."""
-    words = {
-        "positive": "yükseldi arttı kazandı",
-        "negative": "düştü geriledi kaybetti",
-        "neutral": "toplandı açıldı anıldı",
-    }
-    names = "Akbank Garanti Tüpraş Vestel Sasa Petkim Migros Koç".split()
-    rows = [f"{name} {verb},{label}" for label, verbs in words.items() for verb in verbs.split() for name in names]
-    Path("mine.csv").write_text("text,label\n" + "\n".join(rows), encoding="utf-8")
+    write_labels(Path("mine.csv"))
     made = ask("nlp", "train", "sentiment", "mine.csv", "--until", "2026-09-30")
     Path("wire.jsonl").write_text(json.dumps({"text": "Vestel yükseldi", "published": "12.04.2023 11:00"}))
     stored = ask("news", "score", "--file", "wire.jsonl", "--record", "--model", made["folder"])

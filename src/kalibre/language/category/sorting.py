@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from kalibre.language.text.language_id import detect
 from kalibre.language.text.normal import check_text, clean
 
 
-class Sorting:
+class Sorting(ABC):
     """What every category model shares: `predict` upon its `predict_proba`.
 
     Attributes
@@ -26,9 +27,9 @@ class Sorting:
     classes: tuple[str, ...]
     languages: frozenset[str] | None = frozenset(("tr", "unknown"))
 
+    @abstractmethod
     def predict_proba(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
         """Return calibrated probabilities in the order of `classes`."""
-        raise NotImplementedError
 
     def predict(self, texts: Sequence[str]) -> list[Category]:
         """Return one result per text, in order; never raises for what a text holds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kalibre.bars.bar_news import WRITER_OF_NEWS
 from kalibre.bars.calendars import Calendar
 from kalibre.core.events import Event, new_event
 from kalibre.core.text_events import Headline, HeadlineScore
@@ -13,8 +14,6 @@ from kalibre.language.headlines.canonical import exact_key, near_key
 from kalibre.language.headlines.publication import known_ms
 from kalibre.language.headlines.score import Score
 from kalibre.log.protocol import EventLog
-
-WRITER = "news"
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def record(
                 # Whether it came out of the cache is about the record, not about what was said.
                 events.append(new_event(key, when, what, provenance=f"{_provenance(live_at_ms)} {reuse}".strip()))
     before = log.head()
-    stored = [event for event in log.append(events, writer=WRITER) if event.seq > before]
+    stored = [event for event in log.append(events, writer=WRITER_OF_NEWS) if event.seq > before]
     return Recorded(
         headlines=sum(event.kind == "headline" for event in stored),
         scores=sum(event.kind == "headline_score" for event in stored),
